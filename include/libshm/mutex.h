@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mutex.h - a lock that outlives its owner
+ *
+ * It lies anywhere in the region, in the user's own structures. Its owner is a
+ * lane: one thread of one participant. When the owner's process dies, the next
+ * one to ask gets the lock, with LSHM_OWNER_DIED as news, and repairs.
+ */
+#ifndef LIBSHM_MUTEX_H
+#define LIBSHM_MUTEX_H
+
+#include <libshm/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * struct lshm_mutex - in shared memory; all zero is unlocked and ready
+ * @word: the library's; see libshm/layout.h
+ */
+struct lshm_mutex {
+	uint64_t word __attribute__((aligned(8)));
+};
+
+/**
+ * lshm_mutex_lock() - obtain the lock
+ * @region:   [in] a participant's handle
+ * @mutex:    [in] inside @region
+ * @deadline: [in] LSHM_NOW, LSHM_FOREVER or a time
+ *
+ * Not recursive: an owner who asks again waits for itself. Not fair: whoever
+ * comes by first gets it.
+ *
+ * Return: 0; LSHM_OWNER_DIED (obtained; repair what it protects); -EAGAIN;
+ * -ETIMEDOUT; -EINVAL outside the region; -EROFS; -ECHILD; -EUSERS no lane.
+ * Crash: the lock goes to the next who asks, at the latest a second after the
+ * kernel has taken the dead process's memory down. A thread that ends inside a
+ * living process with the lock held is not detected.
+ */
+LSHM_API int lshm_mutex_lock(struct lshm_region *region,
+    struct lshm_mutex *mutex, int64_t deadline)
+    __attribute__((warn_unused_result));
+
+/**
+ * lshm_mutex_unlock() - give the lock up
+ * @region, @mutex: [in] as for lshm_mutex_lock()
+ *
+ * Return: 0; -EPERM this thread does not hold it; -EINVAL; -ECHILD.
+ * Blocks: never.
+ */
+LSHM_API int lshm_mutex_unlock(
+    struct lshm_region *region, struct lshm_mutex *mutex);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
