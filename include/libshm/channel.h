@@ -30,7 +30,7 @@ struct lshm_consumer;
 /** enum lshm_channel_mode - who gets a message */
 enum lshm_channel_mode {
 	LSHM_BROADCAST = 0, /* every consumer */
-	LSHM_WORK = 1,      /* exactly one consumer */
+	LSHM_WORK = 1,	    /* exactly one consumer */
 };
 
 /** Most producers, and most consumers, of one channel. */
@@ -53,9 +53,9 @@ struct lshm_channel_opts {
 };
 
 /** Options by name: &(struct lshm_channel_opts)LSHM_CHANNEL_OPTS(.depth = 8) */
-#define LSHM_CHANNEL_OPTS(...)                                                 \
-	{                                                                      \
-		.opts_size = sizeof(struct lshm_channel_opts), __VA_ARGS__     \
+#define LSHM_CHANNEL_OPTS(...)                                             \
+	{                                                                  \
+		.opts_size = sizeof(struct lshm_channel_opts), __VA_ARGS__ \
 	}
 
 /**

@@ -6,6 +6,10 @@
  * or detaches, the block returns to the heap. Once a field in shared memory
  * refers to it, by lshm_attach() or as a named object, it is *attached*: it
  * stays, whoever dies, until somebody detaches and frees it.
+ *
+ * The allocating calls do not bear the compiler's "malloc" attribute: a block
+ * is reached through offsets too, which the compiler would take for another
+ * object.
  */
 #ifndef LIBSHM_HEAP_H
 #define LIBSHM_HEAP_H
@@ -32,17 +36,16 @@ extern "C" {
  * Crash: the block returns to the heap.
  */
 LSHM_API void *lshm_alloc(struct lshm_region *region, size_t size)
-    __attribute__((malloc, alloc_size(2), warn_unused_result));
+    __attribute__((alloc_size(2), warn_unused_result));
 
 /**
  * lshm_alloc_aligned() - allocate a block at a multiple of @alignment
- * @alignment: [in] a power of two up to 1 GiB
+ * @alignment: [in] a power of two up to 2 MiB, which holds in every process
  *
  * Otherwise as lshm_alloc().
  */
-LSHM_API void *lshm_alloc_aligned(
-    struct lshm_region *region, size_t alignment, size_t size)
-    __attribute__((malloc, alloc_size(3), warn_unused_result));
+LSHM_API void *lshm_alloc_aligned(struct lshm_region *region, size_t alignment,
+    size_t size) __attribute__((alloc_size(3), warn_unused_result));
 
 /**
  * lshm_strdup() - copy a string into a new block
@@ -50,7 +53,7 @@ LSHM_API void *lshm_alloc_aligned(
  * Return, Blocks, Crash: as lshm_alloc().
  */
 LSHM_API char *lshm_strdup(struct lshm_region *region, const char *string)
-    __attribute__((malloc, warn_unused_result));
+    __attribute__((warn_unused_result));
 
 /**
  * lshm_free() - return a block to the heap
@@ -71,8 +74,7 @@ LSHM_API int lshm_free(struct lshm_region *region, void *block);
  *
  * Return: at least what was asked for; 0 if @block is no allocated block.
  */
-LSHM_API size_t lshm_usable_size(
-    struct lshm_region *region, const void *block);
+LSHM_API size_t lshm_usable_size(struct lshm_region *region, const void *block);
 
 /**
  * lshm_replace() - let a field refer to another block, atomically under death

@@ -38,8 +38,8 @@ struct lshm_mutex {
  * kernel has taken the dead process's memory down. A thread that ends inside a
  * living process with the lock held is not detected.
  */
-LSHM_API int lshm_mutex_lock(struct lshm_region *region,
-    struct lshm_mutex *mutex, int64_t deadline)
+LSHM_API int lshm_mutex_lock(
+    struct lshm_region *region, struct lshm_mutex *mutex, int64_t deadline)
     __attribute__((warn_unused_result));
 
 /**

@@ -34,8 +34,8 @@ LSHM_API void *lshm_at(
  *
  * As lshm_at() with @count * @size bytes; NULL where the product overflows.
  */
-LSHM_API void *lshm_at_array(struct lshm_region *region, lshm_off offset,
-    uint64_t count, uint64_t size);
+LSHM_API void *lshm_at_array(
+    struct lshm_region *region, lshm_off offset, uint64_t count, uint64_t size);
 
 /**
  * lshm_at_string() - a string in the region
@@ -65,15 +65,15 @@ LSHM_API lshm_off lshm_offset(
  * It is 8 bytes, holds a lshm_off in .off and nothing else: the pointer member
  * is never stored, it carries the type for the compiler.
  */
-#define LSHM_OFF(type)                                                         \
-	union {                                                                \
-		lshm_off off;                                                  \
-		type *lshm_type;                                               \
+#define LSHM_OFF(type)           \
+	union {                  \
+		lshm_off off;    \
+		type *lshm_type; \
 	}
 
 /** LSHM_PTR(region, o) - lshm_at() of a typed offset, as a typed pointer */
-#define LSHM_PTR(region, o)                                                    \
-	((__typeof__((o).lshm_type))lshm_at(                                   \
+#define LSHM_PTR(region, o)                  \
+	((__typeof__((o).lshm_type))lshm_at( \
 	    region, (o).off, sizeof(*(o).lshm_type)))
 
 /**
@@ -82,18 +82,18 @@ LSHM_API lshm_off lshm_offset(
  * Does not compile unless the types agree.
  */
 #ifdef __cplusplus
-#define LSHM_SET(region, o, pointer)                                           \
-	((void)(1 ? (pointer) : (o).lshm_type),                                \
+#define LSHM_SET(region, o, pointer)            \
+	((void)(1 ? (pointer) : (o).lshm_type), \
 	    (void)((o).off = lshm_offset(region, pointer)))
 #else
 #define LSHM_SET(region, o, pointer)                                           \
 	((void)sizeof(struct {                                                 \
-		 _Static_assert(__builtin_types_compatible_p(                  \
-				    __typeof__(*(pointer)),                    \
-				    __typeof__(*(o).lshm_type)),               \
-		     "LSHM_SET: the pointer has another type than the offset"); \
-		 int lshm_unused;                                              \
-	 }),                                                                   \
+		_Static_assert(                                                \
+		    __builtin_types_compatible_p(                              \
+			__typeof__(*(pointer)), __typeof__(*(o).lshm_type)),   \
+		    "LSHM_SET: the pointer has another type than the offset"); \
+		int lshm_unused;                                               \
+	}),                                                                    \
 	    (void)((o).off = lshm_offset(region, pointer)))
 #endif
 

@@ -19,22 +19,22 @@ extern "C" {
 /** enum lshm_backend - where a region's memory comes from */
 enum lshm_backend {
 	LSHM_BACKEND_DEFAULT = 0, /* by the name's prefix, else posix */
-	LSHM_BACKEND_POSIX = 1,   /* shm_open(3): /dev/shm/lshm.NAME */
-	LSHM_BACKEND_MEMFD = 2,   /* memfd_create(2): nameless, passed as an fd */
-	LSHM_BACKEND_FILE = 3,    /* a path; hugetlbfs and tmpfs included */
-	LSHM_BACKEND_KERNEL = 4,  /* /dev/lshm: not in this version, -ENOTSUP */
+	LSHM_BACKEND_POSIX = 1,	  /* shm_open(3): /dev/shm/lshm.NAME */
+	LSHM_BACKEND_MEMFD = 2, /* memfd_create(2): nameless, passed as an fd */
+	LSHM_BACKEND_FILE = 3,	/* a path; hugetlbfs and tmpfs included */
+	LSHM_BACKEND_KERNEL = 4, /* /dev/lshm: not in this version, -ENOTSUP */
 };
 
 /** enum lshm_region_flags - how lshm_region_open() opens */
 enum lshm_region_flags {
-	LSHM_CREATE = 1 << 0,    /* create it if there is none of that name */
-	LSHM_EXCL = 1 << 1,      /* with LSHM_CREATE: -EEXIST if there is one */
-	LSHM_RDONLY = 1 << 2,    /* attach as an observer */
+	LSHM_CREATE = 1 << 0,	 /* create it if there is none of that name */
+	LSHM_EXCL = 1 << 1,	 /* with LSHM_CREATE: -EEXIST if there is one */
+	LSHM_RDONLY = 1 << 2,	 /* attach as an observer */
 	LSHM_ANY_OWNER = 1 << 3, /* trust a region of any owner, not only one
 				  * of this user or of root */
-	LSHM_LOCK = 1 << 4,      /* lock it in memory: mlock(2) */
-	LSHM_PREFAULT = 1 << 5,  /* map every page now, not at first touch */
-	LSHM_HUGE = 1 << 6,      /* ask for huge pages; lshm_region_stat() says
+	LSHM_LOCK = 1 << 4,	 /* lock it in memory: mlock(2) */
+	LSHM_PREFAULT = 1 << 5,	 /* map every page now, not at first touch */
+	LSHM_HUGE = 1 << 6,	 /* ask for huge pages; lshm_region_stat() says
 				  * how many bytes got them */
 };
 
@@ -48,7 +48,7 @@ enum lshm_region_flags {
  * @backend:   one of enum lshm_backend
  * @max_participants: slots when created, 1 to 4095; 0: 64
  * @numa_node: 1 + the node its memory shall come from when created; 0: any
- * @address:   where to map it, a hint; NULL: anywhere
+ * @address:   where to map it, a hint, rounded to 2 MiB; NULL: anywhere
  *
  * Only @backend and @address matter when an existing region is opened.
  */
@@ -64,9 +64,9 @@ struct lshm_region_opts {
 };
 
 /** Options by name: &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = n) */
-#define LSHM_REGION_OPTS(...)                                                  \
-	{                                                                      \
-		.opts_size = sizeof(struct lshm_region_opts), __VA_ARGS__      \
+#define LSHM_REGION_OPTS(...)                                             \
+	{                                                                 \
+		.opts_size = sizeof(struct lshm_region_opts), __VA_ARGS__ \
 	}
 
 /**
@@ -246,7 +246,8 @@ enum lshm_participant_state {
 	LSHM_PARTICIPANT_ALIVE = 1,   /* attached; stopped counts as alive */
 	LSHM_PARTICIPANT_DEAD = 2,    /* dead, and nobody has reaped it yet */
 	LSHM_PARTICIPANT_REAPING = 3, /* dead, and being reaped */
-	LSHM_PARTICIPANT_REAPED = 4,  /* of lshm_region_deaths(): it was reaped */
+	LSHM_PARTICIPANT_REAPED =
+	    4, /* of lshm_region_deaths(): it was reaped */
 };
 
 /**

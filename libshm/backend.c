@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend.c - the table of backends, and how a name chooses one
+ */
+#include <string.h>
+
+#include "internal.h"
+
+static const struct lshmi_backend *const backends[] = {
+    &lshmi_backend_posix,
+    &lshmi_backend_memfd,
+    &lshmi_backend_file,
+};
+
+#define COUNT (sizeof(backends) / sizeof(backends[0]))
+
+const struct lshmi_backend *lshmi_backend_by_id(uint32_t id)
+{
+	for (size_t i = 0; i < COUNT; i++)
+		if (backends[i]->id == id)
+			return backends[i];
+	return NULL;
+}
+
+const struct lshmi_backend *lshmi_backend_by_name(
+    const char **name, uint32_t id)
+{
+	const char *colon = strchr(*name, ':');
+	size_t n = colon ? (size_t)(colon - *name) : 0;
+
+	for (size_t i = 0; colon && i < COUNT; i++) {
+		if (strlen(backends[i]->name) != n ||
+		    memcmp(backends[i]->name, *name, n) != 0)
+			continue;
+		if (id != LSHM_BACKEND_DEFAULT && id != backends[i]->id) {
+			lshmi_fail(EINVAL,
+			    "the name \"%s\" asks for the %s backend, the "
+			    "options for another one",
+			    *name, backends[i]->name);
+			return NULL;
+		}
+		*name = colon + 1;
+		return backends[i];
+	}
+	if ((colon && n == 6 && memcmp(*name, "kernel", n) == 0) ||
+	    id == LSHM_BACKEND_KERNEL) {
+		lshmi_fail(ENOTSUP,
+		    "this version has no kernel backend: use posix, memfd or "
+		    "file");
+		return NULL;
+	}
+	if (id == LSHM_BACKEND_DEFAULT)
+		id = LSHM_BACKEND_POSIX;
+	if (!lshmi_backend_by_id(id))
+		lshmi_fail(EINVAL,
+		    "backend %u: expected 0 (default), 1 (posix), 2 (memfd) or "
+		    "3 (file)",
+		    id);
+	return lshmi_backend_by_id(id);
+}

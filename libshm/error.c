@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * error.c - the sentence that goes with an error number
+ *
+ * One buffer a thread, written on failure only.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "internal.h"
+
+static __thread char buffer[512];
+static __thread const char *message;
+
+int lshmi_fail(int error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(buffer, sizeof(buffer), format, args);
+	va_end(args);
+	message = buffer;
+	return -error;
+}
+
+int lshmi_fail_with(int error, const char *sentence)
+{
+	message = sentence;
+	return -error;
+}
+
+int lshmi_fail_fork(void)
+{
+	return lshmi_fail(ECHILD,
+	    "this handle was closed, or inherited through fork(): the child must "
+	    "open the region itself");
+}
+
+int lshmi_fail_observer(void)
+{
+	return lshmi_fail(EROFS,
+	    "this handle is an observer's: open the region without LSHM_RDONLY "
+	    "to change it");
+}
+
+const char *lshm_error(void)
+{
+	return message ? message : "";
+}
+
+const char *lshm_version(void)
+{
+	return LSHMI_VERSION;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - what the library's files share in this process's own memory
+ */
+#ifndef LSHMI_INTERNAL_H
+#define LSHMI_INTERNAL_H
+
+#include <bsd/sys/queue.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <libshm/libshm.h>
+
+#include "atomic.h"
+#include "backend.h"
+#include "layout.h"
+
+#define LSHMI_CLASSES 48
+
+/* The blocks of one size class that a lane is handing out. */
+struct lshmi_class {
+	uint32_t mask;	  /* free blocks among the 32 at @words */
+	uint16_t *words;  /* their state words */
+	char *blocks;	  /* the first of the 32 */
+	uint32_t size;	  /* of a block */
+	uint32_t next;	  /* the group of 32 to look at after these */
+	uint32_t left;	  /* groups not looked at in this round */
+	uint32_t current; /* page of the slab in use, 0 none */
+	uint32_t count;	  /* slabs owned: their pages are in @slabs */
+	uint32_t room;
+	uint32_t turn; /* which of @slabs is looked at next when full */
+	uint64_t orphans_seen;
+	uint32_t *slabs;
+};
+
+/* This process's side of a lane: used by one thread at a time. */
+struct lshmi_lane {
+	struct lshm_region *region;
+	struct lshmi_lane_rec *rec;
+	uint16_t mark;	   /* of its blocks: LSHMI_HOLDER_LANE + its number */
+	uint64_t lockword; /* of its locks */
+	struct lshmi_class classes[LSHMI_CLASSES];
+	SLIST_ENTRY(lshmi_lane) all;
+	SLIST_ENTRY(lshmi_lane) idle;
+};
+
+/*
+ * A handle. It lies on pages that fork() wipes: a child sees @serial 0.
+ */
+struct lshm_region {
+	uint64_t serial;
+	char *base;
+	uint64_t size; /* mapped and reserved: grows; see lshmi_refresh() */
+	uint64_t max_size;
+	struct lshmi_header *header;
+	struct lshmi_slot *slots;
+	struct lshmi_lane_rec *lanes;
+	uint64_t *pagemap;
+	uint64_t heap_off;
+	uint64_t granule;
+	uint32_t max_participants;
+	uint32_t max_lanes;
+	bool observer;
+	unsigned int flags;
+	uint32_t slot;
+	uint32_t generation;
+	bool membarrier; /* sleepers may rely on membarrier(2) */
+	struct lshmi_store store;
+	struct lshmi_desc *descs[LSHMI_DESC_SEGMENTS]; /* once looked up */
+	pthread_mutex_t mutex; /* lists of lanes; mapping; not held for long */
+	pthread_mutex_t reaping; /* one reaper at a time in this process */
+	SLIST_HEAD(, lshmi_lane) lanes_all;
+	SLIST_HEAD(, lshmi_lane) lanes_idle;
+	LIST_ENTRY(lshm_region) link;
+};
+
+/* error.c */
+int lshmi_fail(int error, const char *format, ...)
+    __attribute__((format(printf, 2, 3), cold));
+/* The same with a sentence that is never written over: for polling loops. */
+int lshmi_fail_with(int error, const char *sentence);
+int lshmi_fail_fork(void) __attribute__((cold));
+int lshmi_fail_observer(void) __attribute__((cold));
+
+/* What every public call that needs a participant begins with. */
+static inline int lshmi_enter(const struct lshm_region *r)
+{
+	if (__builtin_expect(r->serial == 0, 0))
+		return lshmi_fail_fork();
+	if (__builtin_expect(r->observer, 0))
+		return lshmi_fail_observer();
+	return 0;
+}
+
+/* wait.c */
+int64_t lshmi_now(void);
+bool lshmi_membarrier_register(void);
+
+/* participant.c */
+int lshmi_participant_attach(struct lshm_region *r);
+void lshmi_participant_detach(struct lshm_region *r);
+/* Is the participant that holds (slot, generation) gone? Asks the kernel. */
+bool lshmi_participant_dead(
+    struct lshm_region *r, uint32_t slot, uint32_t generation);
+/* Is it marked as one who takes part? Looks at the table only. */
+bool lshmi_participant_active(
+    struct lshm_region *r, uint32_t slot, uint32_t generation);
+/* Reap one slot if its owner is dead: 1 reaped, 0 not. */
+int lshmi_reap(struct lshm_region *r, uint32_t slot);
+
+/* lane.c */
+struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r);
+void lshmi_lane_forget(struct lshm_region *r);
+bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword);
+void lshmi_lane_decide(struct lshm_region *r, uint32_t lane);
+void lshmi_lane_apply(struct lshm_region *r, uint32_t lane);
+
+struct lshmi_lane_cache {
+	struct lshm_region *region;
+	uint64_t serial;
+	struct lshmi_lane *lane;
+};
+extern __thread struct lshmi_lane_cache lshmi_lane_cache
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* The calling thread's lane; NULL: lshm_error() says why. */
+static inline struct lshmi_lane *lshmi_lane(struct lshm_region *r)
+{
+	if (__builtin_expect(lshmi_lane_cache.region == r &&
+				 lshmi_lane_cache.serial == r->serial &&
+				 r->serial != 0,
+		1))
+		return lshmi_lane_cache.lane;
+	return lshmi_lane_slow(r);
+}
+
+/* region.c */
+/* An open handle by its serial, kept open until lshmi_region_drop(). */
+struct lshm_region *lshmi_region_hold(uint64_t serial);
+void lshmi_region_drop(void);
+int lshmi_refresh(struct lshm_region *r, uint64_t need);
+int lshmi_grow(struct lshm_region *r, uint64_t size);
+
+/* Like lshm_at(), for the library's own use. */
+static inline void *lshmi_at(struct lshm_region *r, uint64_t off, uint64_t size)
+{
+	uint64_t have = lshmi_load_relaxed(&r->size);
+
+	if (__builtin_expect(size > have || off > have - size, 0)) {
+		if (lshmi_refresh(r, size) < 0)
+			return NULL;
+		have = lshmi_load_relaxed(&r->size);
+		if (size > have || off > have - size)
+			return NULL;
+	}
+	return off ? r->base + off : NULL;
+}
+
+/* mutex.c */
+int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline);
+void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m);
+/* The library's own locks: a holder that is stopped costs -EAGAIN. */
+int lshmi_lock_own(
+    struct lshm_region *r, struct lshm_mutex *m, const char *what);
+
+/* heap.c */
+void lshmi_heap_setup(void);
+void lshmi_heap_format(struct lshm_region *r);
+void lshmi_heap_grown(struct lshm_region *r, uint64_t from, uint64_t to);
+void lshmi_heap_lane_init(struct lshmi_lane *lane);
+void lshmi_heap_lane_fini(struct lshmi_lane *lane);
+/* Give back all that the lanes marked in @dead hold. */
+void lshmi_heap_sweep(struct lshm_region *r, const bool *dead);
+bool lshmi_holder_cas(
+    struct lshm_region *r, uint64_t off, uint16_t from, uint16_t to);
+/* lshm_replace() on a field that nobody else can change. */
+int lshmi_replace(struct lshm_region *r, struct lshmi_lane *lane,
+    uint64_t *field, uint64_t block, uint64_t *old);
+
+/* object.c */
+struct lshmi_entry *lshmi_entry_next(struct lshm_region *r, uint64_t *cursor);
+int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
+    uint64_t size, int (*init)(void *, void *), void *arg, void **out);
+int lshmi_object_drop(
+    struct lshm_region *r, const char *name, const char *type, void **block);
+
+/* channel.c */
+void lshmi_channel_sweep(struct lshm_region *r, uint32_t slot, uint16_t mark);
+
+#endif

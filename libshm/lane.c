@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lane.c - threads as owners of slabs and holders of locks
+ *
+ * A thread takes a lane when it first needs one and gives it back to its
+ * process when it ends, for the next thread to use; to the region it goes back
+ * when the process leaves or dies. A lane's word: owner's slot + 1 in 16 bits,
+ * 0 free | generation. It is taken by a compare-and-swap that raises the
+ * generation, and given back by a store of the owner's reaper (or the owner
+ * itself, leaving), after everything marked with it has been swept.
+ *
+ * Intents. lshm_replace() notes in its lane what it is about to do:
+ *
+ *   intent := PENDING(n), naming field, new and old block
+ *   old block: attached -> held by the lane
+ *   field := new
+ *   new block: held by the lane -> attached
+ *   intent := IDLE(n)
+ *
+ * After a death at any point one question decides: does the field name the new
+ * block? Then it is attached and the old one is a draft; if not, the other way
+ * round. The field cannot change before the question is answered, since it is
+ * protected by a lock the dead one held: whoever takes that lock over asks
+ * first, and records the answer by a compare-and-swap on the intent. Only the
+ * dead one's reaper applies it: a block held by the dead lane that the field
+ * names becomes attached, the rest is swept as drafts. Each step may be done
+ * again.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+__thread struct lshmi_lane_cache lshmi_lane_cache;
+
+/* What a thread has, to be given back when it ends. */
+struct holding {
+	uint64_t serial;
+	struct lshmi_lane *lane;
+	SLIST_ENTRY(holding) link;
+};
+
+SLIST_HEAD(holdings, holding);
+
+static pthread_key_t key;
+static bool key_made;
+
+static void thread_ended(void *arg)
+{
+	struct holdings *list = arg;
+	struct holding *h;
+
+	while ((h = SLIST_FIRST(list))) {
+		struct lshm_region *r = lshmi_region_hold(h->serial);
+
+		if (r) {
+			pthread_mutex_lock(&r->mutex);
+			SLIST_INSERT_HEAD(&r->lanes_idle, h->lane, idle);
+			pthread_mutex_unlock(&r->mutex);
+			lshmi_region_drop();
+		}
+		SLIST_REMOVE_HEAD(list, link);
+		free(h);
+	}
+	free(list);
+	memset(&lshmi_lane_cache, 0, sizeof(lshmi_lane_cache));
+}
+
+static void make_key(void)
+{
+	key_made = pthread_key_create(&key, thread_ended) == 0;
+}
+
+/* Take a lane that nobody has; its number, or -1. */
+static int claim(struct lshm_region *r)
+{
+	uint32_t n = r->max_lanes, at = r->slot * (n / r->max_participants);
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t lane = (at + i) % n;
+		uint64_t w = lshmi_load_relaxed(&r->lanes[lane].word);
+		uint32_t gen = (uint32_t)(w >> 16) + 1;
+
+		if ((w & 0xffff) == 0 &&
+		    lshmi_cas(&r->lanes[lane].word, w,
+			(uint64_t)gen << 16 | (r->slot + 1)))
+			return (int)lane;
+	}
+	return -1;
+}
+
+static struct lshmi_lane *new_lane(struct lshm_region *r)
+{
+	struct lshmi_lane *l = calloc(1, sizeof(*l));
+	uint64_t gen;
+	int n;
+
+	if (!l) {
+		lshmi_fail(ENOMEM, "this process is out of memory");
+		return NULL;
+	}
+	lshmi_fetch_or(&r->slots[r->slot].needs, LSHMI_NEEDS_LANES);
+	n = claim(r);
+	if (n < 0) {
+		free(l);
+		lshmi_fail(EUSERS,
+		    "all %u lanes are taken: too many threads of the "
+		    "participants use the region (4 for each participant)",
+		    r->max_lanes);
+		return NULL;
+	}
+	l->region = r;
+	l->rec = &r->lanes[n];
+	l->mark = (uint16_t)(LSHMI_HOLDER_LANE + n);
+	gen = (uint32_t)(lshmi_load_relaxed(&l->rec->word) >> 16);
+	l->lockword = gen << 17 | (uint64_t)(n + 1) << 1;
+	lshmi_heap_lane_init(l);
+	return l;
+}
+
+struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct holdings *list;
+	struct holding *h;
+
+	if (lshmi_enter(r) < 0)
+		return NULL;
+	pthread_once(&once, make_key);
+	list = key_made ? pthread_getspecific(key) : NULL;
+	if (!list) {
+		list = calloc(1, sizeof(*list));
+		if (!list || !key_made || pthread_setspecific(key, list) != 0) {
+			free(list);
+			lshmi_fail(ENOMEM, "this process is out of memory");
+			return NULL;
+		}
+	}
+	SLIST_FOREACH(h, list, link)
+		if (h->serial == r->serial)
+			goto out;
+	h = calloc(1, sizeof(*h));
+	if (!h) {
+		lshmi_fail(ENOMEM, "this process is out of memory");
+		return NULL;
+	}
+	pthread_mutex_lock(&r->mutex);
+	h->lane = SLIST_FIRST(&r->lanes_idle);
+	if (h->lane)
+		SLIST_REMOVE_HEAD(&r->lanes_idle, idle);
+	else if ((h->lane = new_lane(r)))
+		SLIST_INSERT_HEAD(&r->lanes_all, h->lane, all);
+	pthread_mutex_unlock(&r->mutex);
+	if (!h->lane) {
+		free(h);
+		return NULL;
+	}
+	h->serial = r->serial;
+	SLIST_INSERT_HEAD(list, h, link);
+out:
+	lshmi_lane_cache.region = r;
+	lshmi_lane_cache.serial = r->serial;
+	lshmi_lane_cache.lane = h->lane;
+	return h->lane;
+}
+
+/* The region is being closed: this process's side of its lanes ends. */
+void lshmi_lane_forget(struct lshm_region *r)
+{
+	struct lshmi_lane *l;
+
+	while ((l = SLIST_FIRST(&r->lanes_all))) {
+		SLIST_REMOVE_HEAD(&r->lanes_all, all);
+		lshmi_heap_lane_fini(l);
+		free(l);
+	}
+}
+
+bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword)
+{
+	uint32_t lane = (uint32_t)((lockword >> 1) & 0xffff) - 1;
+	uint32_t gen = (uint32_t)(lockword >> 17), slot;
+	uint64_t w, s;
+
+	if (lane >= r->max_lanes)
+		return true; /* no lane ever wrote that */
+	w = lshmi_load_seq(&r->lanes[lane].word);
+	slot = (uint32_t)(w & 0xffff) - 1;
+	if ((uint32_t)(w >> 16) != gen || slot >= r->max_participants)
+		return true; /* swept, perhaps used anew */
+	s = lshmi_load_seq(&r->slots[slot].word);
+	return lshmi_participant_dead(r, slot, (uint32_t)(s >> 32));
+}
+
+/* Did the pending replacement of a dead lane happen? Recorded once. */
+void lshmi_lane_decide(struct lshm_region *r, uint32_t lane)
+{
+	struct lshmi_lane_rec *rec = &r->lanes[lane];
+	uint64_t w = lshmi_load_seq(&rec->intent);
+	uint64_t *field, block;
+
+	if ((w & 3) != LSHMI_INTENT_PENDING)
+		return;
+	field = lshmi_at(r, lshmi_load_relaxed(&rec->intent_field), 8);
+	block = lshmi_load_relaxed(&rec->intent_new);
+	lshmi_cas(&rec->intent, w,
+	    (w & ~UINT64_C(3)) | (field && lshmi_load_acquire(field) == block
+					 ? LSHMI_INTENT_DONE
+					 : LSHMI_INTENT_UNDONE));
+}
+
+/* By the lane's one reaper only. */
+void lshmi_lane_apply(struct lshm_region *r, uint32_t lane)
+{
+	struct lshmi_lane_rec *rec = &r->lanes[lane];
+	uint64_t w = lshmi_load_seq(&rec->intent), block;
+
+	if ((w & 3) == LSHMI_INTENT_IDLE)
+		return;
+	block =
+	    (w & 3) == LSHMI_INTENT_DONE ? rec->intent_new : rec->intent_old;
+	if (block)
+		lshmi_holder_cas(r, block, (uint16_t)(LSHMI_HOLDER_LANE + lane),
+		    LSHMI_HOLDER_ATTACHED);
+	lshmi_store_release(&rec->intent, w & ~UINT64_C(3));
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mutex.c - the robust lock
+ *
+ * Its word: waiters 1 | lane + 1 in 16 bits | the lane's generation 32; 0 is
+ * unlocked. Who writes it:
+ *
+ *   0 -> owner                 whoever wants it, by compare-and-swap
+ *   owner -> owner | waiters   whoever goes to sleep, by compare-and-swap
+ *   owner(dead) -> owner(me)   whoever has proof, by compare-and-swap on the
+ *                              word the proof was about; waiters is kept
+ *   owner -> 0                 the owner, by exchange; if the waiters bit was
+ *                              set it wakes one
+ *
+ * Who has slept takes the lock with the waiters bit set, since others may still
+ * sleep. A death between the exchange and the wake leaves 0: sleepers look again
+ * at the latest after a second. A lane's number is used anew only after its
+ * generation has gone up, so a stale owner is never taken for a live one.
+ *
+ * Uncontended: one compare-and-swap, one exchange. Contended: back off (plain
+ * polling takes the line away from the owner and is slower than sleeping).
+ */
+#include "internal.h"
+
+#define WAITERS	     UINT64_C(1)
+#define ROUNDS	     24 /* of polling before sleep */
+#define PAUSE_MIN    32 /* pauses between two looks */
+#define PAUSE_MAX    256
+#define SLEEP_MIN    100000000	/* ns of the first sleep */
+#define SLEEP_MAX    1000000000 /* ns: the bound on noticing a death */
+#define OWN_LIMIT_MS 1000	/* for the library's own locks */
+
+static uint32_t *low_half(struct lshm_mutex *m)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (uint32_t *)&m->word;
+#else
+	return (uint32_t *)&m->word + 1;
+#endif
+}
+
+/* The owner named by @w is dead: the lock is ours, unless others were faster. */
+static int take_over(struct lshm_region *r, struct lshm_mutex *m, uint64_t w,
+    struct lshmi_lane *lane)
+{
+	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1, slot;
+
+	/* What it had begun is decided before anybody can change the field. */
+	if (dead < r->max_lanes)
+		lshmi_lane_decide(r, dead);
+	if (!lshmi_cas(&m->word, w, lane->lockword | (w & WAITERS)))
+		return 0;
+	if (dead < r->max_lanes) {
+		slot = (uint32_t)(lshmi_load_relaxed(&r->lanes[dead].word) &
+				  0xffff) -
+		       1;
+		if (slot < r->max_participants)
+			lshmi_reap(r, slot);
+	}
+	return LSHM_OWNER_DIED;
+}
+
+int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
+{
+	struct lshmi_lane *lane = lshmi_lane(r);
+	uint64_t w, slept = 0;
+	int64_t sleep = SLEEP_MIN, until;
+	int round = 0, pauses = PAUSE_MIN;
+
+	if (!lane)
+		return r->serial ? -EUSERS : -ECHILD;
+	if (lshmi_load_relaxed(&m->word) == 0 &&
+	    lshmi_cas(&m->word, 0, lane->lockword))
+		return 0;
+	for (;;) {
+		w = lshmi_load_relaxed(&m->word);
+		if (w == 0) {
+			if (lshmi_cas(&m->word, 0, lane->lockword | slept))
+				return 0;
+			continue;
+		}
+		if (deadline != LSHM_NOW && round++ < ROUNDS) {
+			for (int i = 0; i < pauses; i++)
+				lshmi_pause();
+			if (pauses < PAUSE_MAX)
+				pauses *= 2;
+			continue;
+		}
+		if (lshmi_lane_dead(r, w)) {
+			if (take_over(r, m, w, lane))
+				return LSHM_OWNER_DIED;
+			continue;
+		}
+		if (deadline == LSHM_NOW)
+			return lshmi_fail(EAGAIN, "the lock is held");
+		until = lshmi_now();
+		if (until >= deadline)
+			return lshmi_fail(
+			    ETIMEDOUT, "the lock was held until the deadline");
+		until = deadline - until > sleep ? until + sleep : deadline;
+		if (!(w & WAITERS) && !lshmi_cas(&m->word, w, w | WAITERS))
+			continue;
+		slept = WAITERS;
+		if (r->store.backend->wait(&r->store, low_half(m),
+			(uint32_t)(w | WAITERS), until) == -ETIMEDOUT) {
+			if (sleep < SLEEP_MAX / 2)
+				sleep *= 2;
+			else
+				sleep = SLEEP_MAX;
+		}
+	}
+}
+
+void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m)
+{
+	if (lshmi_exchange(&m->word, 0) & WAITERS)
+		r->store.backend->wake(&r->store, low_half(m), 1);
+}
+
+int lshmi_lock_own(
+    struct lshm_region *r, struct lshm_mutex *m, const char *what)
+{
+	int ret = lshmi_lock(r, m, lshm_deadline_ms(OWN_LIMIT_MS));
+
+	if (ret == -ETIMEDOUT)
+		return lshmi_fail(EAGAIN,
+		    "the region's %s lock has been held for a second: its "
+		    "holder is stopped or very slow (\"shmctl info\" tells who "
+		    "takes part)",
+		    what);
+	return ret;
+}
+
+static int check(struct lshm_region *r, const struct lshm_mutex *m)
+{
+	uint64_t off = (uint64_t)((const char *)m - r->base);
+
+	if (off >= r->max_size || off % 8 != 0)
+		return lshmi_fail(
+		    EINVAL, "the mutex does not lie in this region");
+	return 0;
+}
+
+int lshm_mutex_lock(
+    struct lshm_region *region, struct lshm_mutex *mutex, int64_t deadline)
+{
+	int ret = lshmi_enter(region);
+
+	if (ret < 0 || (ret = check(region, mutex)) < 0)
+		return ret;
+	return lshmi_lock(region, mutex, deadline);
+}
+
+int lshm_mutex_unlock(struct lshm_region *region, struct lshm_mutex *mutex)
+{
+	struct lshmi_lane *lane;
+	int ret = lshmi_enter(region);
+
+	if (ret < 0 || (ret = check(region, mutex)) < 0)
+		return ret;
+	lane = lshmi_lane(region);
+	if (!lane ||
+	    (lshmi_load_relaxed(&mutex->word) & ~WAITERS) != lane->lockword)
+		return lshmi_fail(EPERM, "this thread does not hold the lock");
+	lshmi_unlock(region, mutex);
+	return 0;
+}

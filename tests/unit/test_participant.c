@@ -1,0 +1,717 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_participant.c - who takes part, who is dead, who cannot be; region.h
+ */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static struct lshm_region_info stat_of(struct lshm_region *region)
+{
+	struct lshm_region_info info;
+
+	UT_OK(lshm_region_stat(region, &info));
+	return info;
+}
+
+/* The participant with this pid, or one whose state is FREE. */
+static struct lshm_participant_info find(struct lshm_region *region, pid_t pid)
+{
+	struct lshm_participant_info info;
+
+	for (uint32_t i = 0; i < stat_of(region).max_participants; i++) {
+		UT_OK(lshm_region_participant(region, i, &info));
+		UT_EQ(i, info.slot);
+		if (info.state != LSHM_PARTICIPANT_FREE &&
+		    info.pid == (uint32_t)pid)
+			return info;
+	}
+	return (struct lshm_participant_info){0};
+}
+
+/* Says that it is there, and stays until told to go. */
+static void stay_body(struct lshm_region *region, int fd, void *arg)
+{
+	ut_say(fd, 0);
+	ut_hear(fd);
+}
+
+static struct ut_child start(struct lshm_region *region, ut_body *body)
+{
+	struct ut_child child = ut_spawn(region, 0, body, NULL);
+
+	ut_hear(child.fd);
+	return child;
+}
+
+static void finish(struct ut_child *child)
+{
+	ut_say(child->fd, 0);
+	ut_join(child);
+}
+
+/* ---- looking at participants ---- */
+
+UT_TEST(information, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_participant_info info;
+	struct timespec now;
+	struct ut_child child;
+	char command[16] = "";
+
+	prctl(PR_GET_NAME, command);
+	info = find(region, getpid());
+	UT_EQ(LSHM_PARTICIPANT_ALIVE, info.state);
+	UT_EQ(geteuid(), info.uid);
+	UT_EQ(1, info.same_pid_namespace);
+	UT_EQ(1, info.self);
+	UT_EQ((uintptr_t)lshm_region_base(region), info.base);
+	UT_EQ(0, strncmp(command, info.command, 15));
+	UT_TRUE(memchr(info.command, 0, sizeof(info.command)));
+	clock_gettime(CLOCK_REALTIME, &now);
+	UT_CMP(info.time_ns, <=,
+	    (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	UT_CMP(info.time_ns, >, (uint64_t)(now.tv_sec - 100) * 1000000000);
+	UT_CMP(info.lanes, <=, 1);
+	UT_SOME(lshm_alloc(region, 1));
+	UT_EQ(1, find(region, getpid()).lanes);
+	UT_EQ(1, stat_of(region).lanes);
+
+	child = start(region, stay_body);
+	info = find(region, child.pid);
+	UT_EQ(LSHM_PARTICIPANT_ALIVE, info.state);
+	UT_EQ(0, info.self);
+	UT_EQ(2, stat_of(region).participants);
+	finish(&child);
+	info = find(region, child.pid);
+	UT_EQ(LSHM_PARTICIPANT_FREE, info.state);
+	UT_EQ(1, stat_of(region).participants);
+	UT_EQ(0, stat_of(region).deaths); /* it went of its own will */
+	lshm_region_close(region);
+}
+
+UT_TEST(no_such_slot, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_participant_info info;
+
+	UT_OK(lshm_region_participant(region, 63, &info));
+	UT_EQ(LSHM_PARTICIPANT_FREE, info.state);
+	UT_ERR(-EINVAL, lshm_region_participant(region, 64, &info), "slot");
+	UT_ERR(-EINVAL, lshm_region_participant(region, UINT32_MAX, &info));
+	lshm_region_close(region);
+}
+
+static void command_body(struct lshm_region *none, int fd, void *arg)
+{
+	struct lshm_region *region;
+
+	prctl(PR_SET_NAME, "odd \"name\" \xff");
+	UT_OK(lshm_region_open(&region, ut_name, 0, NULL));
+	ut_say(fd, 0);
+	ut_hear(fd);
+	lshm_region_close(region);
+}
+
+UT_TEST(command_name, UT_NAMED)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = ut_spawn(NULL, 0, command_body, NULL);
+
+	ut_hear(child.fd);
+	UT_STR("odd \"name\" \xff", find(region, child.pid).command);
+	finish(&child);
+	lshm_region_close(region);
+}
+
+UT_TEST(generations, UT_EACH)
+{
+	struct lshm_region *region = ut_create(
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(
+		.size = MIB, .max_participants = 2));
+	uint32_t last = 0;
+
+	for (int i = 0; i < 5; i++) {
+		struct ut_child child = start(region, stay_body);
+		struct lshm_participant_info info = find(region, child.pid);
+
+		UT_EQ(1, info.slot);
+		if (i)
+			UT_EQ(last + 1, info.generation);
+		last = info.generation;
+		finish(&child);
+	}
+	lshm_region_close(region);
+}
+
+/* ---- how many ---- */
+
+UT_TEST(full_of_the_living, UT_EACH)
+{
+	struct lshm_region *region = ut_create(
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(
+		.size = MIB, .max_participants = 2));
+	struct ut_child child = start(region, stay_body);
+	struct lshm_region *third = NULL;
+	struct lshm_region *observer;
+
+	UT_ERR(-EUSERS, ut_try_reopen(&third, region, 0, NULL), "2");
+	UT_PTR(NULL, third);
+	observer = ut_reopen(region, LSHM_RDONLY); /* it needs no slot */
+	lshm_region_close(observer);
+	ut_kill(&child); /* and a dead one's is free */
+	third = ut_reopen(region, 0);
+	UT_EQ(1, stat_of(third).deaths);
+	UT_EQ(2, stat_of(third).participants);
+	lshm_region_close(third);
+	lshm_region_close(region);
+}
+
+/* All slots of dead processes: whoever comes has none to reap from. */
+UT_TEST(full_of_the_dead, UT_NAMED)
+{
+	struct lshm_region *region = ut_create(
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(
+		.size = MIB, .max_participants = 3));
+	struct lshm_participant_info info;
+	struct ut_child children[3];
+
+	children[0] = start(region, stay_body);
+	children[1] = start(region, stay_body);
+	lshm_region_close(region);
+	children[2] = ut_spawn(region, 0, stay_body, NULL);
+	ut_hear(children[2].fd);
+	for (size_t i = 0; i < UT_COUNT(children); i++)
+		ut_kill(&children[i]);
+	UT_OK(lshm_region_open(&region, ut_name, 0, NULL));
+	UT_EQ(3, stat_of(region).deaths);
+	UT_EQ(1, stat_of(region).participants);
+	for (uint32_t i = 0; i < 3; i++)
+		UT_OK(lshm_region_death(region, i, &info));
+	lshm_region_close(region);
+}
+
+UT_TEST(over_a_thousand, UT_EACH)
+{
+	enum { MANY = 1100 };
+	static struct lshm_region *regions[MANY];
+	struct rlimit limit;
+	struct lshm_region *more;
+
+	UT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
+	if (limit.rlim_max < 3 * MANY)
+		ut_skip("the limit of open files is %lu",
+		    (unsigned long)limit.rlim_max);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	regions[0] = ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(
+	    .size = 4 * MIB, .max_participants = MANY));
+	for (size_t i = 1; i < MANY; i++)
+		regions[i] = ut_reopen(regions[0], 0);
+	UT_EQ(MANY, stat_of(regions[0]).participants);
+	UT_ERR(-EUSERS, ut_try_reopen(&more, regions[0], 0, NULL), "1100");
+	UT_SOME(lshm_alloc(regions[MANY - 1], 1));
+	UT_EQ(0, lshm_region_reap(regions[MANY / 2]));
+	for (size_t i = MANY; i-- > 1;)
+		lshm_region_close(regions[i]);
+	UT_EQ(1, stat_of(regions[0]).participants);
+	lshm_region_close(regions[0]);
+}
+
+UT_TEST(as_many_as_there_can_be, UT_EACH)
+{
+	struct lshm_region *region = ut_create(
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(
+		.size = 16 * MIB, .max_participants = 4095));
+
+	UT_EQ(4095, stat_of(region).max_participants);
+	UT_SOME(lshm_alloc(region, 1));
+	lshm_region_close(region);
+}
+
+/* ---- death ---- */
+
+UT_TEST(killed_is_dead_then_reaped, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = start(region, stay_body);
+	struct lshm_participant_info before = find(region, child.pid);
+	struct lshm_participant_info info;
+
+	ut_kill(&child);
+	info = find(region, child.pid);
+	UT_EQ(LSHM_PARTICIPANT_DEAD, info.state);
+	UT_EQ(1, stat_of(region).dead);
+	UT_EQ(0, stat_of(region).deaths);
+	UT_EQ(1, lshm_region_reap(region));
+	UT_EQ(0, lshm_region_reap(region));
+	UT_EQ(0, stat_of(region).dead);
+	UT_EQ(1, stat_of(region).deaths);
+	UT_EQ(1, stat_of(region).participants);
+	UT_EQ(LSHM_PARTICIPANT_FREE, find(region, child.pid).state);
+	UT_OK(lshm_region_death(region, 0, &info));
+	UT_EQ(LSHM_PARTICIPANT_REAPED, info.state);
+	UT_EQ(child.pid, info.pid);
+	UT_EQ(geteuid(), info.uid);
+	UT_EQ(before.slot, info.slot);
+	UT_EQ(before.generation, info.generation);
+	UT_STR(before.command, info.command);
+	UT_CMP(info.time_ns, >=, before.time_ns);
+	lshm_region_close(region);
+}
+
+UT_TEST(observer_sees_the_dead, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_region *observer = ut_reopen(region, LSHM_RDONLY);
+	struct ut_child child = start(region, stay_body);
+	struct lshm_participant_info info;
+
+	UT_EQ(2, stat_of(observer).participants);
+	ut_kill(&child);
+	UT_EQ(1, stat_of(observer).dead);
+	UT_EQ(LSHM_PARTICIPANT_DEAD, find(observer, child.pid).state);
+	UT_EQ(LSHM_PARTICIPANT_ALIVE, find(observer, getpid()).state);
+	UT_EQ(1, lshm_region_reap(region));
+	UT_OK(lshm_region_death(observer, 0, &info));
+	UT_EQ(child.pid, info.pid);
+	lshm_region_close(observer);
+	lshm_region_close(region);
+}
+
+UT_TEST(attaching_reaps, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = start(region, stay_body);
+	struct lshm_region *again;
+
+	ut_kill(&child);
+	again = ut_reopen(region, 0);
+	UT_EQ(1, stat_of(region).deaths);
+	UT_EQ(0, stat_of(region).dead);
+	lshm_region_close(again);
+	lshm_region_close(region);
+}
+
+UT_TEST(deaths_are_remembered, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_participant_info info;
+	pid_t pids[20];
+
+	UT_ERR(-ENOENT, lshm_region_death(region, 0, &info));
+	for (size_t i = 0; i < UT_COUNT(pids); i++) {
+		struct ut_child child = start(region, stay_body);
+
+		pids[i] = child.pid;
+		ut_kill(&child);
+		UT_EQ(1, lshm_region_reap(region));
+	}
+	UT_EQ(20, stat_of(region).deaths);
+	for (uint32_t back = 0; back < 16; back++) {
+		UT_OK(lshm_region_death(region, back, &info));
+		UT_EQ(pids[19 - back], info.pid);
+		UT_EQ(LSHM_PARTICIPANT_REAPED, info.state);
+	}
+	UT_ERR(-ENOENT, lshm_region_death(region, 16, &info));
+	UT_ERR(-ENOENT, lshm_region_death(region, UINT32_MAX, &info));
+	lshm_region_close(region);
+}
+
+UT_TEST(zombie_is_dead, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = start(region, stay_body);
+
+	ut_kill_unreaped(&child); /* nobody waits for it */
+	UT_EQ(0, kill(child.pid, 0));
+	UT_EQ(LSHM_PARTICIPANT_DEAD, find(region, child.pid).state);
+	UT_EQ(1, lshm_region_reap(region));
+	UT_EQ(0, kill(child.pid, 0));
+	ut_kill(&child);
+	lshm_region_close(region);
+}
+
+UT_TEST(stopped_is_alive, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = start(region, stay_body);
+
+	ut_stop(&child);
+	UT_EQ(LSHM_PARTICIPANT_ALIVE, find(region, child.pid).state);
+	UT_EQ(0, lshm_region_reap(region));
+	ut_continue(&child);
+	finish(&child);
+	UT_EQ(0, stat_of(region).deaths);
+	lshm_region_close(region);
+}
+
+UT_TEST(killed_while_stopped, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = start(region, stay_body);
+
+	ut_stop(&child);
+	ut_kill(&child);
+	UT_EQ(1, lshm_region_reap(region));
+	lshm_region_close(region);
+}
+
+/* ---- descriptors and liveness ---- */
+
+/* Close every descriptor but the one to talk through, as daemons do. */
+static void close_others(int fd)
+{
+	syscall(SYS_close_range, 3, fd - 1, 0);
+	syscall(SYS_close_range, fd + 1, ~0U, 0);
+}
+
+static void closes_all_body(struct lshm_region *region, int fd, void *arg)
+{
+	int numbers[64];
+
+	close_others(fd);
+	/* the numbers belong to other files now */
+	for (size_t i = 0; i < UT_COUNT(numbers); i++)
+		numbers[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	ut_say(fd, 0);
+	ut_hear(fd);
+	/* and it sees nobody else as dead */
+	UT_EQ(0, lshm_region_reap(region));
+	UT_SOME(lshm_alloc(region, 100));
+	lshm_region_close(region);
+	/* nor does closing the region close what is not its own */
+	for (size_t i = 0; i < UT_COUNT(numbers); i++)
+		UT_CMP((uint64_t)fcntl(numbers[i], F_GETFD), ==, FD_CLOEXEC);
+	fflush(NULL);
+	exit(EXIT_SUCCESS);
+}
+
+UT_TEST(closing_descriptors_is_not_death, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = start(region, closes_all_body);
+
+	UT_EQ(LSHM_PARTICIPANT_ALIVE, find(region, child.pid).state);
+	UT_EQ(0, lshm_region_reap(region));
+	finish(&child);
+	UT_EQ(0, stat_of(region).deaths);
+	UT_EQ(1, stat_of(region).participants);
+	lshm_region_close(region);
+}
+
+UT_TEST(killed_after_closing_descriptors, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = start(region, closes_all_body);
+
+	ut_kill(&child);
+	UT_EQ(1, lshm_region_reap(region));
+	lshm_region_close(region);
+}
+
+/* ---- fork, vfork, exec ---- */
+
+/* Every call on an inherited handle says so. */
+static void inherited_body(struct lshm_region *none, int fd, void *arg)
+{
+	struct lshm_region *region = arg;
+	struct lshm_participant_info participant;
+	struct lshm_endpoint_info endpoint;
+	struct lshm_channel_info channel;
+	struct lshm_object_info object;
+	struct lshm_region_info info;
+	struct lshm_heap_info heap;
+	struct lshm_channel_opts opts = LSHM_CHANNEL_OPTS();
+	struct lshm_producer *producer;
+	struct lshm_consumer *consumer;
+	struct lshm_mutex mutex = {0};
+	lshm_off field = 0;
+	uint64_t cursor = 0;
+	size_t length;
+	void *block;
+
+	UT_ERR(-ECHILD, lshm_region_send(region, fd, 0), "fork");
+	UT_ERR(-ECHILD, lshm_region_grow(region, 2 * MIB), "fork");
+	UT_PTR(NULL, lshm_region_base(region));
+	UT_ERR(-ECHILD, lshm_region_stat(region, &info), "fork");
+	UT_ERR(-ECHILD, lshm_region_participant(region, 0, &participant));
+	UT_TRUE(lshm_region_death(region, 0, &participant) < 0);
+	UT_ERR(-ECHILD, lshm_region_reap(region), "fork");
+	UT_PTR(NULL, lshm_at(region, 4096, 1));
+	UT_PTR(NULL, lshm_at_array(region, 4096, 1, 1));
+	UT_PTR(NULL, lshm_at_string(region, 4096, &length));
+	UT_EQ(0, lshm_offset(region, &mutex));
+	UT_NULL(lshm_alloc(region, 1), "fork");
+	UT_NULL(lshm_alloc_aligned(region, 64, 1), "fork");
+	UT_NULL(lshm_strdup(region, "a"), "fork");
+	UT_ERR(-ECHILD, lshm_free(region, &mutex), "fork");
+	UT_EQ(0, lshm_usable_size(region, &mutex));
+	UT_ERR(-ECHILD, lshm_replace(region, &mutex, &field, NULL, &block));
+	UT_ERR(-ECHILD, lshm_heap_stat(region, &heap), "fork");
+	UT_ERR(-ECHILD, lshm_mutex_lock(region, &mutex, LSHM_NOW), "fork");
+	UT_ERR(-ECHILD, lshm_mutex_unlock(region, &mutex), "fork");
+	UT_ERR(-ECHILD,
+	    lshm_object_create(region, "o", "t", 1, NULL, NULL, NULL));
+	UT_ERR(-ECHILD, lshm_object_open(region, "o", "t", 0, &block));
+	UT_ERR(-ECHILD, lshm_object_remove(region, "o", "t"), "fork");
+	UT_ERR(-ECHILD, lshm_object_next(region, &cursor, &object), "fork");
+	UT_ERR(-ECHILD, lshm_producer_open(&producer, region, "c", &opts));
+	UT_ERR(-ECHILD, lshm_consumer_open(&consumer, region, "c", &opts));
+	UT_ERR(-ECHILD, lshm_channel_stat(region, "c", &channel), "fork");
+	UT_ERR(-ECHILD, lshm_channel_endpoint(region, "c", 0, &endpoint));
+	UT_ERR(-ECHILD, lshm_channel_remove(region, "c"), "fork");
+	lshm_region_close(region);
+}
+
+UT_TEST(fork_child_is_refused, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = ut_spawn(NULL, 0, inherited_body, region);
+
+	ut_join(&child);
+	/* and it has done no harm to its parent */
+	UT_EQ(LSHM_PARTICIPANT_ALIVE, find(region, getpid()).state);
+	UT_SOME(lshm_alloc(region, 1));
+	lshm_region_close(region);
+}
+
+UT_TEST(fork_child_is_refused_observers_too, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_region *observer = ut_reopen(region, LSHM_RDONLY);
+	struct ut_child child = ut_spawn(NULL, 0, inherited_body, observer);
+
+	ut_join(&child);
+	UT_EQ(1, stat_of(observer).participants);
+	lshm_region_close(observer);
+	lshm_region_close(region);
+}
+
+static void touch_body(struct lshm_region *none, int fd, void *base)
+{
+	signal(SIGSEGV, SIG_DFL);
+	UT_TRUE(*(volatile char *)base || true);
+	UT_TRUE(!"the mapping was inherited");
+}
+
+UT_TEST(fork_child_has_no_mapping, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child =
+	    ut_spawn(NULL, 0, touch_body, lshm_region_base(region));
+
+	ut_died_of(&child, SIGSEGV);
+	lshm_region_close(region);
+}
+
+struct ends {
+	struct lshm_producer *out;
+	struct lshm_consumer *in;
+};
+
+static void inherited_ends_body(struct lshm_region *none, int fd, void *arg)
+{
+	struct ends *ends = arg;
+	struct lshm_message message = {0};
+	char buffer[8];
+	size_t size;
+	void *loan;
+
+	UT_ERR(-ECHILD, lshm_producer_loan(ends->out, 1, LSHM_NOW, &loan));
+	UT_ERR(-ECHILD, lshm_producer_publish(ends->out, buffer, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_producer_discard(ends->out, buffer), "fork");
+	UT_ERR(-ECHILD, lshm_producer_send(ends->out, "x", 1, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_producer_end(ends->out), "fork");
+	UT_ERR(-ECHILD, lshm_producer_wait(ends->out, 1, LSHM_NOW), "fork");
+	UT_ERR(-ECHILD, lshm_consumer_take(ends->in, &message, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_consumer_release(ends->in, &message), "fork");
+	UT_ERR(-ECHILD,
+	    lshm_consumer_receive(ends->in, buffer, 8, &size, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_consumer_wait(ends->in, 1, LSHM_NOW), "fork");
+	lshm_producer_close(ends->out);
+	lshm_consumer_close(ends->in);
+}
+
+UT_TEST(fork_child_is_refused_channels, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_channel_opts opts = LSHM_CHANNEL_OPTS();
+	struct lshm_channel_info info;
+	struct ends ends;
+	struct ut_child child;
+
+	UT_OK(lshm_producer_open(&ends.out, region, "c", &opts));
+	UT_OK(lshm_consumer_open(&ends.in, region, "c", NULL));
+	child = ut_spawn(NULL, 0, inherited_ends_body, &ends);
+	ut_join(&child);
+	UT_OK(lshm_channel_stat(region, "c", &info));
+	UT_EQ(1, info.producers);
+	UT_EQ(1, info.consumers);
+	UT_OK(lshm_producer_send(ends.out, "x", 1, LSHM_NOW));
+	lshm_producer_close(ends.out);
+	lshm_consumer_close(ends.in);
+	lshm_region_close(region);
+}
+
+/* Attaches, then leaves a fork child behind that outlives it. */
+static void forks_body(struct lshm_region *region, int fd, void *arg)
+{
+	if (fork() == 0) {
+		struct lshm_region *own;
+
+		if (ut_backend->named) {
+			UT_OK(lshm_region_open(&own, ut_name, 0, NULL));
+			ut_say(fd, (uint64_t)getpid());
+			ut_hear(fd);
+			lshm_region_close(own);
+		} else {
+			ut_say(fd, (uint64_t)getpid());
+			ut_hear(fd);
+		}
+		exit(EXIT_SUCCESS);
+	}
+	pause();
+}
+
+/* A fork child does not keep its dead parent alive. */
+UT_TEST(parent_dies_fork_child_lives, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = ut_spawn(region, 0, forks_body, NULL);
+	int fd = dup(child.fd);
+	pid_t grandchild = (pid_t)ut_hear(child.fd);
+
+	ut_kill(&child);
+	UT_EQ(LSHM_PARTICIPANT_DEAD, find(region, child.pid).state);
+	UT_EQ(1, lshm_region_reap(region));
+	UT_EQ(0, kill(grandchild, 0));
+	if (ut_backend->named) /* it is a participant of its own */
+		UT_EQ(LSHM_PARTICIPANT_ALIVE, find(region, grandchild).state);
+	ut_say(fd, 0);
+	/* its end of the socket closes when it is gone */
+	UT_EQ(0, read(fd, &grandchild, sizeof(grandchild)));
+	close(fd);
+	UT_EQ(0, lshm_region_reap(region));
+	lshm_region_close(region);
+}
+
+extern char **environ;
+
+static void cat(pid_t *pid, int fd, bool in_place)
+{
+	char *argv[] = {"cat", NULL};
+
+	if (in_place) {
+		dup2(fd, STDIN_FILENO);
+		dup2(fd, STDOUT_FILENO);
+		execvp(argv[0], argv);
+	} else {
+		posix_spawn_file_actions_t actions;
+
+		posix_spawn_file_actions_init(&actions);
+		posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
+		posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO);
+		UT_EQ(0,
+		    posix_spawnp(pid, argv[0], &actions, NULL, argv, environ));
+		posix_spawn_file_actions_destroy(&actions);
+	}
+}
+
+static void execs_body(struct lshm_region *region, int fd, void *arg)
+{
+	pid_t pid;
+
+	cat(&pid, fd, true);
+	_exit(EXIT_FAILURE);
+}
+
+/* The process lives on as another program: the participant is dead. */
+UT_TEST(exec_is_death, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = ut_spawn(region, 0, execs_body, NULL);
+
+	ut_say(child.fd, 42);
+	UT_EQ(42, ut_hear(child.fd)); /* cat answers: it has happened */
+	UT_EQ(LSHM_PARTICIPANT_DEAD, find(region, child.pid).state);
+	UT_EQ(1, lshm_region_reap(region));
+	shutdown(child.fd, SHUT_WR);
+	ut_join(&child);
+	lshm_region_close(region);
+}
+
+static void spawns_body(struct lshm_region *region, int fd, void *arg)
+{
+	pid_t pid;
+
+	cat(&pid, fd, false);
+	pause();
+}
+
+/* posix_spawn(3) is a vfork and an exec. */
+UT_TEST(parent_dies_spawned_program_lives, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = ut_spawn(region, 0, spawns_body, NULL);
+	int fd = dup(child.fd);
+
+	ut_say(fd, 42);
+	UT_EQ(42, ut_hear(fd));
+	UT_EQ(LSHM_PARTICIPANT_ALIVE, find(region, child.pid).state);
+	UT_EQ(0, lshm_region_reap(region));
+	ut_kill(&child);
+	UT_EQ(1, lshm_region_reap(region));
+	ut_say(fd, 43);
+	UT_EQ(43, ut_hear(fd)); /* the program lives */
+	shutdown(fd, SHUT_WR);
+	UT_EQ(0, read(fd, &child, 1));
+	close(fd);
+	lshm_region_close(region);
+}
+
+/* ---- all at once ---- */
+
+static void comes_and_goes_body(struct lshm_region *region, int fd, void *arg)
+{
+	ut_say(fd, 0);
+	for (;;) {
+		struct lshm_region *own;
+
+		UT_OK(lshm_region_open(&own, ut_name, 0, NULL));
+		UT_SOME(lshm_alloc(own, 1000));
+		UT_CMP((uint64_t)lshm_region_reap(own), <=, 4);
+		lshm_region_close(own);
+	}
+}
+
+/* Killed while attaching, detaching and reaping. */
+UT_TEST(killed_while_coming_and_going, UT_NAMED)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	uint64_t seed = ut_seed();
+
+	for (uint64_t i = ut_scale(30); i; i--) {
+		struct ut_child child = start(region, comes_and_goes_body);
+		struct timespec pause = {
+		    .tv_nsec = (long)(ut_random(&seed) % 3000000)};
+
+		nanosleep(&pause, NULL); /* where it dies is left to chance */
+		ut_kill(&child);
+	}
+	lshm_region_reap(region);
+	UT_EQ(1, stat_of(region).participants);
+	UT_EQ(0, stat_of(region).dead);
+	lshm_region_close(region);
+}

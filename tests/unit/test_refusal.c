@@ -1,0 +1,791 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_refusal.c - what lshm_region_open() refuses, and what it says then
+ *
+ * LSHM_TEST_VERBOSE=1 prints every message.
+ */
+#include "unit.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "../../libshm/layout.h"
+
+#define STRANGER 12345 /* a user id that nobody has */
+
+/* ---- files that look like regions ---- */
+
+/* An empty file where a region would be; for memfd a nameless one. */
+static int new_file(void)
+{
+	int fd;
+
+	ut_new_name();
+	if (ut_backend->named)
+		fd = open(ut_path(ut_name),
+		    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	else
+		fd = memfd_create("lshm.ut", MFD_CLOEXEC);
+	UT_TRUE(fd >= 0);
+	return fd;
+}
+
+/* The first @size bytes of a good region, in a file of their own. */
+static int new_copy(uint64_t size)
+{
+	struct lshm_region *region = ut_create(
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB));
+	int fd = new_file();
+
+	UT_EQ(size, write(fd, lshm_region_base(region), size));
+	lshm_region_close(region);
+	return fd;
+}
+
+/* Overwrite a field of the header. */
+#define PATCH(fd, field, ...)                                                  \
+	do {                                                                   \
+		__typeof__(((struct lshmi_header *)0)->field) v_ =             \
+		    __VA_ARGS__;                                               \
+		UT_EQ(sizeof(v_),                                              \
+		    pwrite(fd, &v_, sizeof(v_),                                \
+			offsetof(struct lshmi_header, field)));                \
+	} while (0)
+
+/* Attach to it: by name where it has one, and by descriptor. */
+static int attach(int fd, unsigned int flags)
+{
+	struct lshm_region *region = NULL;
+	int by_name = 0;
+	int by_fd = lshm_region_open_fd(&region, fd, flags, NULL);
+
+	if (by_fd == 0)
+		lshm_region_close(region);
+	else
+		UT_PTR(NULL, region);
+	if (!ut_backend->named)
+		return by_fd;
+	by_name = lshm_region_open(&region, ut_name, flags, NULL);
+	if (by_name == 0)
+		lshm_region_close(region);
+	UT_EQ(by_fd, by_name);
+	return by_name;
+}
+
+UT_TEST(a_copy_is_a_region, UT_EACH)
+{
+	int fd = new_copy(MIB);
+
+	UT_OK(attach(fd, 0));
+	UT_OK(attach(fd, LSHM_RDONLY));
+	close(fd);
+}
+
+UT_TEST(text_file, UT_EACH)
+{
+	int fd = new_file();
+
+	for (int i = 0; i < 1000; i++)
+		UT_EQ(14, write(fd, "just some text", 14));
+	UT_ERR(-EBADMSG, attach(fd, 0), "not a libshm region");
+	UT_ERR(-EBADMSG, attach(fd, LSHM_RDONLY), "not a libshm region");
+	close(fd);
+}
+
+UT_TEST(short_text_file, UT_EACH)
+{
+	int fd = new_file();
+
+	UT_EQ(5, write(fd, "text\n", 5));
+	UT_ERR(-EBADMSG, attach(fd, 0), "not a libshm region");
+	close(fd);
+}
+
+UT_TEST(empty_file, UT_EACH)
+{
+	int fd = new_file();
+
+	UT_ERR(-EBADMSG, attach(fd, 0), "not a libshm region");
+	UT_ERR(-EBADMSG, attach(fd, LSHM_RDONLY), "not a libshm region");
+	close(fd);
+}
+
+/* LSHM_CREATE does not overwrite what is no region. */
+UT_TEST(create_over_a_file, UT_NAMED)
+{
+	struct lshm_region *region;
+	char text[4];
+	int fd = new_file();
+
+	UT_EQ(4, write(fd, "mine", 4));
+	UT_ERR(-EBADMSG, lshm_region_open(&region, ut_name, LSHM_CREATE, NULL),
+	    "not a libshm region");
+	UT_EQ(4, pread(fd, text, 4, 0));
+	UT_EQ(0, memcmp(text, "mine", 4));
+	close(fd);
+}
+
+UT_TEST(no_regular_file, UT_ONCE)
+{
+	struct lshm_region *region;
+	char name[300];
+
+	UT_ERR(-EBADMSG, lshm_region_open(&region, "file:/dev/null", 0, NULL),
+	    "regular file");
+	UT_ERR(-EBADMSG, lshm_region_open(&region, "file:/tmp", 0, NULL),
+	    "directory");
+	UT_ERR(-EBADMSG,
+	    lshm_region_open(&region, "file:/tmp", LSHM_RDONLY, NULL),
+	    "directory");
+	snprintf(name, sizeof(name), "file:%s/fifo", ut_dir());
+	UT_EQ(0, mkfifo(name + 5, 0600));
+	UT_ERR(-EBADMSG, lshm_region_open(&region, name, LSHM_RDONLY, NULL),
+	    "regular file");
+	UT_ERR(-EBADMSG, lshm_region_open(&region, name, 0, NULL),
+	    "regular file");
+	unlink(name + 5);
+}
+
+UT_TEST(other_byte_order, UT_EACH)
+{
+	int fd = new_copy(MIB);
+
+	PATCH(fd, byte_order, 0x04030201);
+	UT_ERR(-EPROTO, attach(fd, 0), "byte order");
+	UT_ERR(-EPROTO, attach(fd, LSHM_RDONLY), "byte order");
+	PATCH(fd, byte_order, 0x12345678);
+	UT_TRUE(attach(fd, 0) < 0);
+	close(fd);
+}
+
+UT_TEST(newer_layout, UT_EACH)
+{
+	int fd = new_copy(MIB);
+
+	PATCH(fd, layout, 77);
+	UT_ERR(-EPROTONOSUPPORT, attach(fd, 0), "layout", "77");
+	UT_ERR(-EPROTONOSUPPORT, attach(fd, LSHM_RDONLY), "layout", "77");
+	PATCH(fd, layout, 0);
+	UT_TRUE(attach(fd, 0) < 0);
+	close(fd);
+}
+
+UT_TEST(unknown_incompatible_feature, UT_EACH)
+{
+	int fd = new_copy(MIB);
+
+	PATCH(fd, incompat, UINT64_C(1) << 40);
+	UT_ERR(-EPROTONOSUPPORT, attach(fd, 0), "feature", "10000000000");
+	UT_ERR(-EPROTONOSUPPORT, attach(fd, LSHM_RDONLY), "feature");
+	close(fd);
+}
+
+UT_TEST(unknown_read_only_compatible_feature, UT_EACH)
+{
+	int fd = new_copy(MIB);
+
+	PATCH(fd, ro_compat, UINT64_C(1) << 41);
+	UT_ERR(-EPROTONOSUPPORT, attach(fd, 0), "feature", "20000000000",
+	    "LSHM_RDONLY");
+	UT_OK(attach(fd, LSHM_RDONLY));
+	close(fd);
+}
+
+UT_TEST(unknown_compatible_feature, UT_EACH)
+{
+	int fd = new_copy(MIB);
+
+	PATCH(fd, compat, UINT64_C(1) << 42);
+	UT_OK(attach(fd, 0));
+	UT_OK(attach(fd, LSHM_RDONLY));
+	close(fd);
+}
+
+UT_TEST(shorter_than_it_says, UT_EACH)
+{
+	int fd = new_copy(MIB - 64 * KIB);
+
+	UT_ERR(-LSHM_ECORRUPT, attach(fd, 0), "truncated", "1048576", "983040");
+	UT_ERR(-LSHM_ECORRUPT, attach(fd, LSHM_RDONLY), "truncated");
+	close(fd);
+}
+
+UT_TEST(shorter_than_a_header, UT_EACH)
+{
+	int fd = new_copy(100);
+
+	UT_ERR(-LSHM_ECORRUPT, attach(fd, 0), "truncated");
+	UT_ERR(-LSHM_ECORRUPT, attach(fd, LSHM_RDONLY), "truncated");
+	close(fd);
+}
+
+UT_TEST(damaged_header, UT_EACH)
+{
+	static const uint64_t words[] = {
+	    offsetof(struct lshmi_header, max_size),
+	    offsetof(struct lshmi_header, granule),
+	    offsetof(struct lshmi_header, participants_off),
+	    offsetof(struct lshmi_header, lanes_off),
+	    offsetof(struct lshmi_header, directory_off),
+	    offsetof(struct lshmi_header, pagemap_off),
+	    offsetof(struct lshmi_header, heap_off),
+	    offsetof(struct lshmi_header, size),
+	};
+	static const uint64_t values[] = {
+	    0, 1, 12345, MIB - 8, MIB + 8, UINT64_C(1) << 63, UINT64_MAX};
+
+	for (size_t i = 0; i < UT_COUNT(words); i++) {
+		int fd = new_copy(MIB);
+		uint64_t good;
+
+		UT_EQ(8, pread(fd, &good, 8, (off_t)words[i]));
+		for (size_t j = 0; j < UT_COUNT(values); j++) {
+			UT_EQ(8, pwrite(fd, &values[j], 8, (off_t)words[i]));
+			UT_ERR(-LSHM_ECORRUPT, attach(fd, LSHM_RDONLY));
+			UT_ERR(-LSHM_ECORRUPT, attach(fd, 0));
+		}
+		UT_EQ(8, pwrite(fd, &good, 8, (off_t)words[i]));
+		UT_OK(attach(fd, 0));
+		close(fd);
+	}
+}
+
+UT_TEST(damaged_counts, UT_EACH)
+{
+	static const uint32_t counts[] = {0, 4096, 100000, UINT32_MAX};
+	int fd = new_copy(MIB);
+
+	for (size_t i = 0; i < UT_COUNT(counts); i++) {
+		PATCH(fd, max_participants, counts[i]);
+		UT_ERR(-LSHM_ECORRUPT, attach(fd, 0));
+		UT_ERR(-LSHM_ECORRUPT, attach(fd, LSHM_RDONLY));
+	}
+	PATCH(fd, max_participants, 64);
+	UT_OK(attach(fd, 0));
+	PATCH(fd, max_lanes, UINT32_MAX);
+	UT_ERR(-LSHM_ECORRUPT, attach(fd, 0));
+	PATCH(fd, max_lanes, 0);
+	UT_ERR(-LSHM_ECORRUPT, attach(fd, 0));
+	close(fd);
+}
+
+/* Any bytes in the tables: attaching and looking never crash or hang. */
+UT_TEST(hostile_bytes, UT_EACH)
+{
+	uint64_t seed = ut_seed();
+	int fd = new_copy(MIB);
+
+	for (uint64_t i = ut_scale(300); i; i--) {
+		struct lshm_participant_info participant;
+		struct lshm_object_info object;
+		struct lshm_region *region;
+		struct lshm_heap_info heap;
+		uint64_t cursor = 0;
+		off_t at = (off_t)(16 + ut_random(&seed) % (64 * KIB) / 8 * 8);
+		uint64_t bad = ut_random(&seed) >> ut_random(&seed) % 64;
+		uint64_t good;
+
+		UT_EQ(8, pread(fd, &good, 8, at));
+		UT_EQ(8, pwrite(fd, &bad, 8, at));
+		if (lshm_region_open_fd(&region, fd, LSHM_ANY_OWNER, NULL) ==
+		    0) {
+			void *block;
+
+			for (uint32_t slot = 0; slot < 64; slot++)
+				lshm_region_participant(
+				    region, slot, &participant);
+			lshm_region_death(region, 0, &participant);
+			for (int n = 0; n < 1000; n++)
+				if (lshm_object_next(
+					region, &cursor, &object) < 0)
+					break;
+			lshm_heap_stat(region, &heap);
+			lshm_object_create(
+			    region, "o", "t", 64, NULL, NULL, NULL);
+			block = lshm_alloc(region, 100);
+			if (block)
+				lshm_free(region, block);
+			block = lshm_alloc(region, 100000);
+			if (block)
+				lshm_free(region, block);
+			lshm_object_remove(region, "o", "t");
+			lshm_region_close(region);
+		}
+		UT_EQ(8, pwrite(fd, &good, 8, at));
+		if (i % 16 == 0) { /* begin anew: damage spreads */
+			close(fd);
+			fd = new_copy(MIB);
+		}
+	}
+	close(fd);
+}
+
+/* ---- names, flags, options ---- */
+
+static char *long_name(size_t length)
+{
+	static char name[6000];
+
+	memset(name, 'n', length);
+	name[length] = 0;
+	return name;
+}
+
+UT_TEST(names, UT_ONCE)
+{
+	static const struct {
+		const char *name;
+		const char *word;
+	} bad[] = {
+	    {"", "empty"},
+	    {"posix:", "empty"},
+	    {"memfd:", "empty"},
+	    {"file:", "empty"},
+	    {"a/b", "slash"},
+	    {"/a", "slash"},
+	    {"posix:../a", "slash"},
+	    {"memfd:a/b", "slash"},
+	    {".", "name"},
+	    {"..", "name"},
+	    {"posix:.", "name"},
+	};
+	struct lshm_region *region = NULL;
+
+	for (size_t i = 0; i < UT_COUNT(bad); i++) {
+		UT_ERR(-EINVAL,
+		    lshm_region_open(&region, bad[i].name, LSHM_CREATE, NULL),
+		    bad[i].word);
+		UT_PTR(NULL, region);
+		if (strncmp(bad[i].name, "memfd:", 6) == 0)
+			continue;
+		UT_ERR(-EINVAL, lshm_region_open(&region, bad[i].name, 0, NULL),
+		    bad[i].word);
+		UT_ERR(-EINVAL,
+		    lshm_region_unlink(bad[i].name, LSHM_BACKEND_DEFAULT),
+		    bad[i].word);
+	}
+}
+
+UT_TEST(name_too_long, UT_ONCE)
+{
+	char name[300] = "memfd:";
+	struct lshm_region *region;
+
+	UT_ERR(-ENAMETOOLONG,
+	    lshm_region_open(&region, long_name(201), LSHM_CREATE, NULL),
+	    "200", "201");
+	UT_ERR(-ENAMETOOLONG,
+	    lshm_region_open(&region, long_name(201), 0, NULL), "200", "201");
+	UT_ERR(-ENAMETOOLONG,
+	    lshm_region_unlink(long_name(5000), LSHM_BACKEND_DEFAULT), "200");
+	strlcat(name, long_name(201), sizeof(name));
+	UT_ERR(-ENAMETOOLONG,
+	    lshm_region_open(&region, name, LSHM_CREATE, NULL), "200", "201");
+	UT_ERR(-ENAMETOOLONG,
+	    lshm_region_open(&region, long_name(5000), LSHM_CREATE,
+		&(struct lshm_region_opts)LSHM_REGION_OPTS(
+		    .backend = LSHM_BACKEND_FILE)),
+	    "path");
+	/* the longest there may be */
+	UT_OK(lshm_region_open(&region, long_name(200), LSHM_CREATE, NULL));
+	lshm_region_close(region);
+	UT_OK(lshm_region_unlink(long_name(200), LSHM_BACKEND_POSIX));
+}
+
+UT_TEST(flags, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_region *none = NULL;
+
+	UT_ERR(-EINVAL, lshm_region_open(&none, ut_name, 1 << 20, NULL),
+	    "flag");
+	UT_ERR(-EINVAL, ut_try_reopen(&none, region, 1 << 20, NULL), "flag");
+	UT_PTR(NULL, none);
+	lshm_region_close(region);
+}
+
+UT_TEST(options, UT_EACH)
+{
+	static const struct {
+		struct lshm_region_opts opts;
+		const char *word;
+	} bad[] = {
+	    {LSHM_REGION_OPTS(.max_participants = 4096), "4095"},
+	    {LSHM_REGION_OPTS(.size = 2 * MIB, .max_size = MIB), "max_size"},
+	    {LSHM_REGION_OPTS(.size = UINT64_MAX), ""},
+	    {LSHM_REGION_OPTS(.max_size = UINT64_MAX), ""},
+	    {LSHM_REGION_OPTS(.mode = 010000), "mode"},
+	    {LSHM_REGION_OPTS(.size = MIB, .max_participants = 4095), "size"},
+	    {{.opts_size = 0}, "opts_size"},
+	};
+	struct lshm_region *region = NULL;
+
+	for (size_t i = 0; i < UT_COUNT(bad); i++) {
+		UT_ERR(-EINVAL,
+		    lshm_region_open(
+			&region, ut_new_name(), LSHM_CREATE, &bad[i].opts),
+		    bad[i].word);
+		UT_PTR(NULL, region);
+	}
+}
+
+UT_TEST(backends, UT_ONCE)
+{
+	struct lshm_region_opts opts = LSHM_REGION_OPTS(.backend = 99);
+	struct lshm_region *region;
+
+	UT_ERR(-EINVAL, lshm_region_open(&region, "a", LSHM_CREATE, &opts),
+	    "backend", "99");
+	UT_ERR(-EINVAL, lshm_region_unlink("a", 99), "backend", "99");
+	opts.backend = LSHM_BACKEND_KERNEL;
+	UT_ERR(-ENOTSUP, lshm_region_open(&region, "a", LSHM_CREATE, &opts),
+	    "kernel");
+	UT_ERR(-ENOTSUP, lshm_region_open(&region, "a", 0, &opts), "kernel");
+	UT_ERR(-ENOTSUP, lshm_region_open(&region, "kernel:a", 0, NULL),
+	    "kernel");
+	UT_ERR(-ENOTSUP, lshm_region_unlink("a", LSHM_BACKEND_KERNEL),
+	    "kernel");
+	opts.backend = LSHM_BACKEND_FILE;
+	UT_ERR(-EINVAL,
+	    lshm_region_open(&region, "posix:a", LSHM_CREATE, &opts), "posix");
+}
+
+UT_TEST(memfd_has_no_name, UT_ONCE)
+{
+	struct lshm_region *region;
+
+	UT_ERR(-ENOENT, lshm_region_open(&region, "memfd:a", 0, NULL), "memfd",
+	    "lshm_region_receive");
+	UT_ERR(-ENOTSUP, lshm_region_unlink("memfd:a", LSHM_BACKEND_DEFAULT),
+	    "memfd");
+	UT_ERR(
+	    -ENOTSUP, lshm_region_unlink("a", LSHM_BACKEND_MEMFD), "memfd");
+}
+
+UT_TEST(no_such_region, UT_NAMED)
+{
+	struct lshm_region *region;
+
+	ut_new_name();
+	UT_ERR(-ENOENT, lshm_region_open(&region, ut_name, 0, NULL),
+	    ut_path(ut_name));
+	UT_ERR(-ENOENT, lshm_region_open(&region, ut_name, LSHM_RDONLY, NULL),
+	    ut_path(ut_name));
+	UT_ERR(-ENOENT, lshm_region_unlink(ut_name, LSHM_BACKEND_DEFAULT),
+	    ut_path(ut_name));
+}
+
+UT_TEST(exists_already, UT_NAMED)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_region *none;
+
+	UT_ERR(-EEXIST,
+	    lshm_region_open(&none, ut_name, LSHM_CREATE | LSHM_EXCL, NULL),
+	    strchr(ut_name, ':') + 1, "exist");
+	lshm_region_close(region);
+}
+
+UT_TEST(no_such_directory, UT_ONCE)
+{
+	struct lshm_region *region;
+
+	UT_ERR(-ENOENT,
+	    lshm_region_open(&region, "file:/no/such/directory/region",
+		LSHM_CREATE, NULL),
+	    "/no/such/directory/region");
+}
+
+/* ---- who may ---- */
+
+static void need_root(void)
+{
+	if (geteuid() != 0)
+		ut_skip("only root can be somebody else");
+}
+
+UT_TEST(owned_by_somebody_unexpected, UT_EACH)
+{
+	int fd;
+
+	need_root();
+	fd = new_copy(MIB);
+	UT_EQ(0, fchown(fd, STRANGER, STRANGER));
+	UT_ERR(-EPERM, attach(fd, 0), "12345", "LSHM_ANY_OWNER");
+	UT_ERR(-EPERM, attach(fd, LSHM_RDONLY), "12345", "LSHM_ANY_OWNER");
+	UT_OK(attach(fd, LSHM_ANY_OWNER));
+	UT_OK(attach(fd, LSHM_RDONLY | LSHM_ANY_OWNER));
+	UT_EQ(0, fchown(fd, 0, 0));
+	UT_OK(attach(fd, 0));
+	close(fd);
+}
+
+static void become(uid_t user)
+{
+	UT_EQ(0, setgid(user));
+	UT_EQ(0, setuid(user));
+}
+
+struct attempt {
+	uid_t user;
+	unsigned int flags;
+	int expected;
+};
+
+static void attempt_body(struct lshm_region *none, int fd, void *arg)
+{
+	const struct attempt *attempt = arg;
+	struct lshm_region *region;
+
+	become(attempt->user);
+	for (; attempt->user; attempt++) {
+		int ret = lshm_region_open(
+		    &region, ut_name, attempt->flags, NULL);
+
+		if (attempt->expected) {
+			UT_ERR(attempt->expected, ret, ut_path(ut_name));
+		} else {
+			UT_OK(ret);
+			lshm_region_close(region);
+		}
+	}
+}
+
+static void attempts(mode_t mode, uid_t owner, struct attempt *list)
+{
+	struct lshm_region *region;
+	struct ut_child child;
+
+	need_root();
+	umask(0);
+	UT_EQ(0, chmod(ut_dir(), 0711));
+	region = ut_create(
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.mode = mode));
+	UT_EQ(0, chown(ut_path(ut_name), owner, owner));
+	child = ut_spawn(NULL, 0, attempt_body, list);
+	ut_join(&child);
+	UT_EQ(0, chmod(ut_dir(), 0700));
+	lshm_region_close(region);
+}
+
+UT_TEST(no_permission, UT_NAMED)
+{
+	attempts(0600, 0, (struct attempt[]){{STRANGER, 0, -EACCES},
+			      {STRANGER, LSHM_RDONLY, -EACCES},
+			      {STRANGER, LSHM_CREATE, -EACCES}, {0}});
+}
+
+UT_TEST(permission_to_read_only, UT_NAMED)
+{
+	attempts(0644, 0, (struct attempt[]){{STRANGER, 0, -EACCES},
+			      {STRANGER, LSHM_RDONLY, 0}, {0}});
+}
+
+/* Regions of root are trusted, those of third parties are not. */
+UT_TEST(region_of_root, UT_NAMED)
+{
+	attempts(0666, 0, (struct attempt[]){{STRANGER, 0, 0},
+			      {STRANGER, LSHM_RDONLY, 0}, {0}});
+}
+
+UT_TEST(region_of_a_third_party, UT_NAMED)
+{
+	attempts(0666, STRANGER + 1,
+	    (struct attempt[]){{STRANGER, 0, -EPERM},
+		{STRANGER, LSHM_RDONLY, -EPERM},
+		{STRANGER, LSHM_ANY_OWNER, 0}, {0}});
+}
+
+UT_TEST(descriptor_without_the_right, UT_NAMED)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_region *other;
+	int fd = open(ut_path(ut_name), O_RDONLY | O_CLOEXEC);
+
+	/* root may open it for writing all the same */
+	if (geteuid() != 0)
+		UT_ERR(-EACCES, lshm_region_open_fd(&other, fd, 0, NULL));
+	UT_OK(lshm_region_open_fd(&other, fd, LSHM_RDONLY, NULL));
+	lshm_region_close(other);
+	close(fd);
+	lshm_region_close(region);
+}
+
+static void locks_body(struct lshm_region *none, int fd, void *arg)
+{
+	struct rlimit limit = {64 * KIB, 64 * KIB};
+	struct lshm_region *region;
+
+	become(STRANGER);
+	UT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
+	UT_ERR(-ENOMEM,
+	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE | LSHM_LOCK,
+		UT_SMALL),
+	    "lock", "RLIMIT_MEMLOCK");
+	if (ut_backend->named)
+		UT_EQ(-1, access(ut_path(ut_name), F_OK));
+}
+
+UT_TEST(memory_lock_limit, UT_EACH)
+{
+	struct ut_child child;
+
+	need_root();
+	UT_EQ(0, chmod(ut_dir(), 0777));
+	child = ut_spawn(NULL, 0, locks_body, NULL);
+	ut_join(&child);
+	UT_EQ(0, chmod(ut_dir(), 0700));
+}
+
+/* ---- no room ---- */
+
+/* Cover the place where this backend keeps its files by another file system. */
+static const char *mount_private(const char *type, const char *options)
+{
+	const char *where =
+	    ut_backend->id == LSHM_BACKEND_POSIX ? "/dev/shm" : ut_dir();
+
+	need_root();
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("ut", where, type, 0, options) < 0)
+		ut_skip("cannot mount a %s of my own: %m", type);
+	return where;
+}
+
+static uint64_t free_bytes(const char *where)
+{
+	struct statvfs fs;
+
+	UT_EQ(0, statvfs(where, &fs));
+	return fs.f_bfree * fs.f_frsize;
+}
+
+static unsigned int count_files(const char *where)
+{
+	DIR *dir = opendir(where);
+	unsigned int n = 0;
+
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2;
+}
+
+UT_TEST(no_space_left, UT_NAMED)
+{
+	const char *where = mount_private("tmpfs", "size=4m");
+	uint64_t before = free_bytes(where);
+	struct lshm_region *region;
+
+	UT_ERR(-ENOSPC,
+	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE,
+		&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 5 * MIB)),
+	    "space", "5242880");
+	UT_EQ(0, count_files(where));
+	UT_EQ(before, free_bytes(where));
+	UT_OK(lshm_region_open(&region, ut_name, LSHM_CREATE,
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 3 * MIB)));
+	lshm_region_close(region);
+	UT_EQ(1, count_files(where));
+}
+
+/* Growing there fails likewise, and everything is as it was. */
+UT_TEST(no_space_left_to_grow, UT_NAMED)
+{
+	const char *where = mount_private("tmpfs", "size=4m");
+	struct lshm_region_info info;
+	struct lshm_region *region = ut_create(UT_SMALL);
+	void *block;
+
+	UT_ERR(-ENOSPC, lshm_region_grow(region, 8 * MIB), "space");
+	UT_OK(lshm_region_stat(region, &info));
+	UT_EQ(1 * MIB, info.size);
+	UT_NULL(lshm_alloc(region, 8 * MIB), "space");
+	UT_SOME(block = lshm_alloc(region, 1000));
+	memset(block, 1, 1000);
+	UT_OK(lshm_region_grow(region, 2 * MIB));
+	UT_EQ(0, mount(NULL, where, NULL, MS_REMOUNT, "size=16m"));
+	UT_OK(lshm_region_grow(region, 8 * MIB));
+	UT_SOME(lshm_alloc(region, 5 * MIB));
+	lshm_region_close(region);
+}
+
+UT_TEST(more_than_there_is, UT_ONCE)
+{
+	struct lshm_region *region;
+	struct statvfs fs;
+	uint64_t size;
+
+	UT_EQ(0, statvfs("/dev/shm", &fs));
+	if (fs.f_blocks == 0)
+		ut_skip("/dev/shm has no limit");
+	size = (fs.f_blocks + 1024) * fs.f_frsize;
+	UT_ERR(-ENOSPC,
+	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE,
+		&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = size)),
+	    "space");
+	UT_EQ(-1, access(ut_path(ut_name), F_OK));
+}
+
+UT_TEST(file_system_without_fallocate, UT_NAMED)
+{
+	const char *where = mount_private("ramfs", NULL);
+	struct lshm_region *region;
+
+	UT_ERR(-ENOTSUP,
+	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE, UT_SMALL),
+	    "file system", "fallocate");
+	UT_EQ(0, count_files(where));
+}
+
+UT_TEST(no_regions_in_proc, UT_ONCE)
+{
+	struct lshm_region *region;
+
+	UT_TRUE(lshm_region_open(
+		    &region, "file:/proc/region", LSHM_CREATE, NULL) < 0);
+	UT_TRUE(strstr(lshm_error(), "/proc/region"));
+	UT_ERR(-EBADMSG,
+	    lshm_region_open(&region, "file:/proc/version", LSHM_RDONLY, NULL),
+	    "not a libshm region");
+}
+
+/* This process may not have more address space than it has now, or a bit. */
+static void limit_address_space(void)
+{
+	FILE *statm = fopen("/proc/self/statm", "r");
+	struct rlimit limit;
+	unsigned long pages;
+
+	UT_EQ(1, fscanf(statm, "%lu", &pages));
+	fclose(statm);
+	limit.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + 64 * MIB;
+	limit.rlim_max = limit.rlim_cur;
+	UT_EQ(0, setrlimit(RLIMIT_AS, &limit));
+}
+
+UT_TEST(no_address_space, UT_EACH)
+{
+	struct lshm_region *one = ut_create(
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(
+		.size = MIB, .max_size = 512 * MIB));
+	struct lshm_region *two;
+
+	limit_address_space();
+	UT_ERR(-ENOMEM, ut_try_reopen(&two, one, 0, NULL), "address space",
+	    "536870912");
+	UT_ERR(-ENOMEM,
+	    lshm_region_open(&two, ut_new_name(), LSHM_CREATE, NULL),
+	    "address space");
+	if (ut_backend->named)
+		UT_EQ(-1, access(ut_path(ut_name), F_OK));
+	lshm_region_close(one);
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_maps.c - shmctl maps: who has a region mapped, where, and by which pages
+ *
+ * All of it is the kernel's word: /proc/PID/maps says who maps the region's
+ * file, smaps how much of it, pagemap which page frames.
+ */
+#include "shmctl.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static uint32_t pages_wanted = 4;
+
+static const struct choice choices[] = {
+    {"pages", "N", "page frames to tell of (4)", parse_number, &pages_wanted},
+    CHOICE_JSON,
+    {0},
+};
+
+/* struct mapping - a line of /proc/PID/maps */
+struct mapping {
+	uint64_t start;
+	uint64_t end;
+	uint64_t offset;
+	uint64_t inode;
+	unsigned int major;
+	unsigned int minor;
+	char rights[5];
+};
+
+static bool parse_mapping(const char *line, struct mapping *m)
+{
+	return sscanf(line,
+		   "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64,
+		   &m->start, &m->end, m->rights, &m->offset, &m->major,
+		   &m->minor, &m->inode) == 7;
+}
+
+/* The mappings of the region's file, without those that only hold a place. */
+static bool is_wanted(const struct mapping *m, const struct mapping *like)
+{
+	return m->inode == like->inode && m->major == like->major &&
+	       m->minor == like->minor && strncmp(m->rights, "---", 3) != 0;
+}
+
+static FILE *open_proc(const char *pid, const char *file)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%s/%s", pid, file);
+	return fopen(path, "re");
+}
+
+/*
+ * What /proc calls the region's file. It is looked up by our own mapping of it,
+ * as stat(2) gives other device numbers on some file systems.
+ */
+static int find_own(const void *base, struct mapping *own)
+{
+	FILE *stream = open_proc("self", "maps");
+	char *line = NULL;
+	size_t size = 0;
+	int ret = -ENOENT;
+
+	if (!stream)
+		return -errno;
+	while (ret && getline(&line, &size, stream) > 0)
+		if (parse_mapping(line, own) && own->start <= (uintptr_t)base &&
+		    own->end > (uintptr_t)base)
+			ret = 0;
+	free(line);
+	fclose(stream);
+	return ret;
+}
+
+static json_t *describe_mapping(const char *pid, const struct mapping *m)
+{
+	json_t *row = json_object();
+	FILE *stream = open_proc(pid, "comm");
+	char command[64] = "";
+
+	if (stream) {
+		if (fgets(command, sizeof(command), stream))
+			command[strcspn(command, "\n")] = '\0';
+		fclose(stream);
+	}
+	json_put(row, "pid", json_integer(atoi(pid)));
+	json_put(row, "command", json_text(command));
+	json_put(row, "address", json_hex(m->start));
+	json_put(row, "offset", json_integer(m->offset));
+	json_put(row, "size", json_integer(m->end - m->start));
+	json_put(row, "rights", json_string(m->rights));
+	return row;
+}
+
+/* "Rss:   12 kB" in smaps, below the line of its mapping */
+static void add_amount(json_t *row, const char *line)
+{
+	static const struct {
+		const char *label;
+		const char *key;
+	} amounts[] = {
+	    {"Rss:", "rss"},
+	    {"Locked:", "locked"},
+	    {"Swap:", "swap"},
+	};
+	size_t length;
+
+	for (size_t i = 0; i < ARRAY_SIZE(amounts); i++) {
+		length = strlen(amounts[i].label);
+		if (strncmp(line, amounts[i].label, length) == 0)
+			json_put(row, amounts[i].key,
+			    json_integer(1024 * atoll(line + length)));
+	}
+}
+
+/*
+ * A process's mappings of the region, from its maps or (slower, with amounts)
+ * its smaps. NULL with errno: it cannot be looked into.
+ */
+static json_t *read_mappings(
+    const char *pid, const char *file, const struct mapping *like)
+{
+	FILE *stream = open_proc(pid, file);
+	json_t *rows, *row = NULL;
+	struct mapping m;
+	char *line = NULL;
+	size_t size = 0;
+
+	if (!stream)
+		return NULL;
+	rows = json_array();
+	while (getline(&line, &size, stream) > 0) {
+		if (parse_mapping(line, &m)) {
+			row = NULL;
+			if (!is_wanted(&m, like))
+				continue;
+			row = describe_mapping(pid, &m);
+			json_array_append_new(rows, row);
+		} else if (row) {
+			add_amount(row, line);
+		}
+	}
+	free(line);
+	fclose(stream);
+	return rows;
+}
+
+/* All processes but this one. Returns how many could not be looked into. */
+static int scan(const struct mapping *like, json_t *mappings)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	json_t *rows;
+	int unreadable = 0;
+
+	if (!proc)
+		return -errno;
+	while ((entry = readdir(proc))) {
+		if (!isdigit((unsigned char)*entry->d_name) ||
+		    atoi(entry->d_name) == getpid())
+			continue;
+		rows = read_mappings(entry->d_name, "maps", like);
+		if (rows && json_array_size(rows)) {
+			json_decref(rows);
+			rows = read_mappings(entry->d_name, "smaps", like);
+		}
+		if (!rows && (errno == EACCES || errno == EPERM))
+			unreadable++;
+		json_array_extend(mappings, rows);
+		json_decref(rows);
+	}
+	closedir(proc);
+	return unreadable;
+}
+
+static void print_frames(const json_t *frames)
+{
+	static const struct column columns[] = {
+	    {"OFFSET", "offset", NUMBER},
+	    {"FRAME", "frame", TEXT},
+	    {"PID", "pid", NUMBER},
+	    {"COMMAND", "command", TEXT},
+	    {"ADDRESS", "address", TEXT},
+	};
+
+	if (!json_is_array(frames)) {
+		printf("\npage frames: need root\n");
+	} else if (json_array_size(frames)) {
+		printf("\npage frames (one frame: the same memory)\n");
+		output_table(2, frames, columns, ARRAY_SIZE(columns), NULL);
+	}
+}
+
+static void text(const json_t *value)
+{
+	static const struct column columns[] = {
+	    {"PID", "pid", NUMBER},
+	    {"COMMAND", "command", TEXT},
+	    {"ADDRESS", "address", TEXT},
+	    {"OFFSET", "offset", NUMBER},
+	    {"SIZE", "size", SIZE},
+	    {"RIGHTS", "rights", TEXT},
+	    {"RESIDENT", "rss", SIZE},
+	    {"LOCKED", "locked", SIZE},
+	    {"SWAPPED", "swap", SIZE},
+	};
+	const json_t *mappings = json_object_get(value, "mappings");
+	json_int_t unreadable =
+	    json_integer_value(json_object_get(value, "unreadable"));
+
+	if (json_array_size(mappings)) {
+		output_table(0, mappings, columns, ARRAY_SIZE(columns), NULL);
+		print_frames(json_object_get(value, "frames"));
+	} else {
+		printf("no process has it mapped\n");
+	}
+	if (unreadable)
+		printf("\nprocesses that could not be looked into: "
+		       "%" JSON_INTEGER_FORMAT "\n",
+		    unreadable);
+}
+
+static int run(char **names)
+{
+	struct lshm_region_info info;
+	struct lshm_region *region;
+	struct mapping own;
+	json_t *mappings;
+	int ret;
+
+	if (observe(&region, *names) < 0 || lshm_region_stat(region, &info)) {
+		warnx("%s: %s", *names, lshm_error());
+		return EXIT_FAILURE;
+	}
+	mappings = json_array();
+	ret = find_own(lshm_region_base(region), &own);
+	if (ret == 0)
+		ret = scan(&own, mappings);
+	lshm_region_close(region);
+	if (ret < 0) {
+		warnx("/proc: %s", strerror(-ret));
+		return EXIT_FAILURE;
+	}
+	output(json_pack("{s:o, s:o, s:i, s:o}", "name", json_text(*names),
+		   "mappings", mappings, "unreadable", ret, "frames",
+		   describe_frames(mappings, info.size, pages_wanted)),
+	    text);
+	return EXIT_SUCCESS;
+}
+
+const struct verb verb_maps = {
+    .name = "maps",
+    .operands = "NAME",
+    .summary = "Tell which processes have a region mapped, and where.",
+    .details = "Page frames are told to root only.\n",
+    .min = 1,
+    .max = 1,
+    .choices = choices,
+    .run = run,
+};
