@@ -137,9 +137,11 @@ static inline struct lshmi_lane *lshmi_lane(struct lshm_region *r)
 }
 
 /* region.c */
-/* An open handle by its serial, kept open until lshmi_region_drop(). */
-struct lshm_region *lshmi_region_hold(uint64_t serial);
-void lshmi_region_drop(void);
+/* Held: no fork(), no change to the list of open handles. */
+void lshmi_process_lock(void);
+void lshmi_process_unlock(void);
+/* An open handle by its serial, or NULL; with the process lock held. */
+struct lshm_region *lshmi_region_find(uint64_t serial);
 int lshmi_refresh(struct lshm_region *r, uint64_t need);
 int lshmi_grow(struct lshm_region *r, uint64_t size);
 

@@ -51,14 +51,16 @@ static void thread_ended(void *arg)
 	struct holding *h;
 
 	while ((h = SLIST_FIRST(list))) {
-		struct lshm_region *r = lshmi_region_hold(h->serial);
+		struct lshm_region *r;
 
+		lshmi_process_lock();
+		r = lshmi_region_find(h->serial);
 		if (r) {
 			pthread_mutex_lock(&r->mutex);
 			SLIST_INSERT_HEAD(&r->lanes_idle, h->lane, idle);
 			pthread_mutex_unlock(&r->mutex);
-			lshmi_region_drop();
 		}
+		lshmi_process_unlock();
 		SLIST_REMOVE_HEAD(list, link);
 		free(h);
 	}

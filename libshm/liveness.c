@@ -50,35 +50,13 @@ static int held(struct lshmi_store *s, uint32_t slot)
 	return type < 0 ? type : type != F_UNLCK;
 }
 
-/*
- * fork() in another thread while the lock's descriptor is open would hand the
- * description to the child: attach and fork exclude each other.
- */
-static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void fork_prepare(void)
-{
-	pthread_mutex_lock(&fork_lock);
-}
-
-static void fork_done(void)
-{
-	pthread_mutex_unlock(&fork_lock);
-}
-
-static void fork_setup(void)
-{
-	pthread_atfork(fork_prepare, fork_done, fork_done);
-}
-
 int lshmi_ofd_claim(struct lshmi_store *s, uint32_t slot)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int fd, ret;
 	void *anchor;
 
-	pthread_once(&once, fork_setup);
-	pthread_mutex_lock(&fork_lock);
+	/* A fork() while the descriptor is open would hand the lock on. */
+	lshmi_process_lock();
 	fd = s->backend->share(s, true);
 	if (fd < 0) {
 		ret = fd;
@@ -119,7 +97,7 @@ out_close:
 	if (fd >= 0)
 		close(fd);
 out:
-	pthread_mutex_unlock(&fork_lock);
+	lshmi_process_unlock();
 	return ret;
 }
 

@@ -43,23 +43,35 @@
 /* -- open handles of this process ----------------------------------------- */
 
 static LIST_HEAD(, lshm_region) open_regions;
-static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 
-struct lshm_region *lshmi_region_hold(uint64_t serial)
+static void exclude_fork(void)
+{
+	pthread_atfork(
+	    lshmi_process_lock, lshmi_process_unlock, lshmi_process_unlock);
+}
+
+void lshmi_process_lock(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, exclude_fork);
+	pthread_mutex_lock(&process_lock);
+}
+
+void lshmi_process_unlock(void)
+{
+	pthread_mutex_unlock(&process_lock);
+}
+
+struct lshm_region *lshmi_region_find(uint64_t serial)
 {
 	struct lshm_region *r;
 
-	pthread_mutex_lock(&open_lock);
 	LIST_FOREACH(r, &open_regions, link)
 		if (r->serial == serial)
 			return r;
-	pthread_mutex_unlock(&open_lock);
 	return NULL;
-}
-
-void lshmi_region_drop(void)
-{
-	pthread_mutex_unlock(&open_lock);
 }
 
 static size_t handle_size(void)
@@ -94,10 +106,10 @@ static void publish_handle(struct lshm_region *r)
 {
 	static uint64_t last;
 
-	pthread_mutex_lock(&open_lock);
+	lshmi_process_lock();
 	r->serial = ++last;
 	LIST_INSERT_HEAD(&open_regions, r, link);
-	pthread_mutex_unlock(&open_lock);
+	lshmi_process_unlock();
 }
 
 static void free_handle(struct lshm_region *r)
@@ -737,9 +749,9 @@ void lshm_region_close(struct lshm_region *region)
 		munmap(region, handle_size());
 		return;
 	}
-	pthread_mutex_lock(&open_lock);
+	lshmi_process_lock();
 	LIST_REMOVE(region, link);
-	pthread_mutex_unlock(&open_lock);
+	lshmi_process_unlock();
 	if (!region->observer)
 		lshmi_participant_detach(region);
 	lshmi_lane_forget(region);
