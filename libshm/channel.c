@@ -568,7 +568,8 @@ static int attempt_publish(struct end *e, void *arg)
 	struct lshm_region *r = e->region;
 	struct loan *loan = arg;
 	struct lshmi_desc *d = desc_at(r, loan->desc), *old;
-	uint64_t x = p->tail, w, owned = lshmi_load_relaxed(&d->word);
+	uint64_t owned = lshmi_load_relaxed(&d->word);
+	uint64_t x = p->tail, w, hint;
 	bool gone = false;
 
 	for (uint32_t i = 0;; i++) {
@@ -577,6 +578,9 @@ static int attempt_publish(struct end *e, void *arg)
 		w = lshmi_load_seq(slot_at(e, x));
 		if (lap_of(w) >= lap_at(e, x)) { /* filled: go on from there */
 			x = filled_with(e, w, x) + 1;
+			hint = lshmi_load_relaxed(&e->channel->tail);
+			if (hint > x)
+				x = hint;
 			continue;
 		}
 		if (lap_of(w) + 1 != lap_at(e, x))
@@ -935,7 +939,7 @@ static enum look look_for_work(struct lshm_consumer *c, uint64_t *x,
 	struct end *e = &c->e;
 	struct lshmi_channel *ch = e->channel;
 	struct lshmi_desc *d;
-	uint64_t w, word, taken;
+	uint64_t w, word, taken, head;
 
 	for (uint64_t i = 0; i < (uint64_t)e->depth * 4; i++) {
 		w = lshmi_load_seq(slot_at(e, *x));
@@ -970,8 +974,11 @@ static enum look look_for_work(struct lshm_consumer *c, uint64_t *x,
 			break;
 		default:
 			/* [T] nobody needs to look here again */
-			if (lshmi_load_relaxed(&ch->head) == *x)
+			head = lshmi_load_relaxed(&ch->head);
+			if (head == *x)
 				lshmi_store_relaxed(&ch->head, *x + 1);
+			else if (head > *x)
+				*x = head - 1;
 		}
 		++*x;
 	}
@@ -1422,9 +1429,12 @@ void lshmi_channel_sweep(struct lshm_region *r, uint32_t slot, uint16_t mark)
 		/* The block becomes a draft of the dead lane; the heap's turn
 		 * to sweep comes after this. */
 		payload = lshmi_load_relaxed(&d->payload);
-		if (payload && mark)
+		if (payload && mark) {
+			lshmi_store_release(
+			    &r->lanes[mark - LSHMI_HOLDER_LANE].foreign, 1);
 			lshmi_holder_cas(
 			    r, payload, LSHMI_HOLDER_ATTACHED, mark);
+		}
 		lshmi_store_release(&d->payload, 0);
 		lshmi_cas(&d->word, w, turn(w, FREE, 0, true));
 	}

@@ -64,6 +64,7 @@ int wc_options_parse(
 	    .stop_at = UINT64_MAX,
 	};
 	setproctitle_init(argc, argv, environ);
+	setlinebuf(stderr); /* several processes share it */
 	while ((c = getopt_long(argc, argv, "h", table, &at)) != -1) {
 		const char *name = table[at].name;
 

@@ -556,6 +556,7 @@ int main(int argc, char **argv)
 	static char *const texts[] = {"/usr/share/common-licenses", NULL};
 	int64_t ns;
 
+	setlinebuf(stderr); /* the others have it, too */
 	parse_options(argc, argv);
 	find_files(argv[optind] ? argv + optind : texts);
 	children_begin();

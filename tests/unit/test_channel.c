@@ -671,7 +671,7 @@ UT_MODES(options)
 	opts.max_message = 0;
 	opts.mode = !mode;
 	UT_ERR(-EPROTOTYPE, lshm_consumer_open(&in, region, "c", &opts),
-	    "broadcast", "work");
+	    "mode");
 	opts.mode = 2;
 	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts), "mode");
 	opts.mode = mode;
@@ -869,7 +869,7 @@ UT_MODES(larger_than_the_heap)
 	void *loan;
 
 	UT_ERR(-ENOMEM, lshm_producer_loan(out, 8 * MIB, LSHM_FOREVER, &loan),
-	    "memory");
+	    "full");
 	/* more than half: one at a time */
 	UT_OK(lshm_producer_loan(out, MIB, LSHM_NOW, &loan));
 	UT_OK(lshm_producer_publish(out, loan, LSHM_NOW));
