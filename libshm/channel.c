@@ -4,8 +4,8 @@
  *
  * Position P lies in slot P mod depth. A slot's word is lap | end | descriptor;
  * it is filled with message P when its lap is P / depth + 1, and the next to be
- * filled with P when its lap is one less. Words only go up, so a word that reads
- * the same twice was the same in between.
+ * filled with P when its lap is one less. Words only go up, so a word that
+ * reads the same twice was the same in between.
  *
  * A message is a descriptor (type-stable, of a region-wide table) and a payload
  * (a block of the heap, attached to the descriptor). The descriptor's word is
@@ -17,11 +17,11 @@
  *   TAKEN  by a consumer (work-sharing)
  *   DONE   by its consumer (work-sharing)
  *
- * "In the log" is no state but derived: the slot at the descriptor's channel and
- * position names the descriptor. In the log, OWNED and READY both mean "there to
- * be read"; out of it, OWNED is a loan, and the others are free to be claimed.
- * The epoch goes up at each claim and each take, so a compare-and-swap on a
- * descriptor's word succeeds only in the very life in which it was read.
+ * "In the log" is no state but derived: the slot at the descriptor's channel
+ * and position names the descriptor. In the log, OWNED and READY both mean
+ * "there to be read"; out of it, OWNED is a loan, and the others are free to be
+ * claimed. The epoch goes up at each claim and each take, so a compare-and-swap
+ * on a descriptor's word succeeds only in the very life in which it was read.
  *
  * Who writes what:
  * [L] slot: next lap, by whoever appends, compare-and-swap, sequentially
@@ -37,27 +37,30 @@
  *       OWNED, READY -> TAKEN   a consumer, having seen slot and word agree
  *       TAKEN -> DONE     that consumer
  *       TAKEN -> READY    that consumer leaving; or, if it is dead, anybody
- *     The other fields are written by the owner while it is OWNED and in no log.
+ *     The other fields are written by the owner while it is OWNED and in no
+ *     log.
  * [C] cursor of a broadcast consumer: itself; it is the hold on everything from
  *     there on. A producer overwrites P - depth only if every live cursor is
  *     beyond it. Its private limit never exceeds the tail it saw + depth, so a
  *     consumer that joins at the tail cannot be overrun: it stores its cursor,
- *     then looks whether the slot there is still to be filled, else tries again.
+ *     then looks whether the slot there is still to be filled, else tries
+ *     again.
  * [T] tail, head: hints, plain stores, may lag. tail never exceeds the first
  *     position not filled, head never the first not DONE.
  * [Q] wait queues. A sleeper sets its bit and counts itself in `sleeps`, looks
  *     again at everything, and sleeps on `event`. Whoever changes something
- *     looks at the bits afterwards, raises `event` and wakes; who has rung since
- *     the last one went to sleep does not ring again. Store-load pairs: append
- *     (compare-and-swap) against the sleeper's bit: sequentially consistent on
- *     both sides; a cursor's plain store against it: the sleeper runs
- *     membarrier(2) in between. Nobody but the sleeper and its reaper clears a
- *     bit. A death between a change and its wake: every sleep ends after at most
- *     a second and looks at everything again, then at who is alive.
+ *     looks at the bits afterwards, raises `event` and wakes; who has rung
+ *     since the last one went to sleep does not ring again. Store-load pairs:
+ *     append (compare-and-swap) against the sleeper's bit: sequentially
+ *     consistent on both sides; a cursor's plain store against it: the sleeper
+ *     runs membarrier(2) in between. Nobody but the sleeper and its reaper
+ *     clears a bit. A death between a change and its wake: every sleep ends
+ *     after at most a second and looks at everything again, then at who is
+ *     alive.
  *
  * Costs of the plain case, lines moved and read-modify-writes: append 3 (slot,
- * descriptor, payload; plus tail, now and then) and 3 (slot, READY, claim of the
- * one taken out); broadcast take and release 3 and 0; work-sharing 3 and 2.
+ * descriptor, payload; plus tail, now and then) and 3 (slot, READY, claim of
+ * the one taken out); broadcast take and release 3 and 0; work-sharing 3 and 2.
  */
 #include <limits.h>
 #include <linux/membarrier.h>
@@ -270,7 +273,7 @@ static bool find_parts(
 	e->kind = kind;
 	e->spin = SPIN_MAX;
 	e->queue = kind == LSHMI_PRODUCER ? &ch->space : &ch->data;
-	if (e->depth < 2 || e->depth > DEPTH_MAX ||
+	if (e->depth == 0 || e->depth > DEPTH_MAX ||
 	    (e->depth & (e->depth - 1)) || e->mode > LSHM_WORK)
 		return false;
 	e->shift = (uint32_t)__builtin_ctz(e->depth);
@@ -759,6 +762,7 @@ int lshm_producer_loan(struct lshm_producer *producer, size_t size,
 	struct lshm_region *r = p->e.region;
 	struct room room = {.size = size};
 	uint32_t index;
+	uint64_t w;
 	int ret;
 
 	if (r->serial == 0)
@@ -771,6 +775,9 @@ int lshm_producer_loan(struct lshm_producer *producer, size_t size,
 		return lshmi_fail(EUSERS,
 		    "%d loans are open: publish or discard one first",
 		    HELD_MAX);
+	walk_to_tail(&p->e, p->tail, &w);
+	if (w & LSHMI_SLOT_END)
+		return explain(&p->e, -ESHUTDOWN);
 	index = get_desc(p);
 	if (index == LSHMI_NO_DESC)
 		return -ENOMEM;
@@ -873,10 +880,11 @@ int lshm_producer_send(struct lshm_producer *producer, const void *data,
 int lshm_producer_end(struct lshm_producer *producer)
 {
 	struct end *e = &producer->e;
-	uint64_t x = lshmi_load_relaxed(&e->channel->tail), w;
+	uint64_t x, w;
 
 	if (e->region->serial == 0)
 		return lshmi_fail_fork();
+	x = lshmi_load_relaxed(&e->channel->tail);
 	do
 		x = walk_to_tail(e, x, &w);
 	while (!(w & LSHMI_SLOT_END) &&
@@ -1155,7 +1163,7 @@ static int check_opts(struct shape *s, const struct lshm_channel_opts *o)
 		return lshmi_fail(
 		    EINVAL, "depth %u: expected at most %u", depth, DEPTH_MAX);
 	s->mode = o->mode;
-	s->depth = 2;
+	s->depth = 1;
 	while (s->depth < depth)
 		s->depth *= 2;
 	s->max_message = o->max_message ? o->max_message : 65536;
@@ -1405,7 +1413,7 @@ void lshmi_channel_sweep(struct lshm_region *r, uint32_t slot, uint16_t mark)
 	uint64_t cursor = 0, w;
 	struct end e;
 
-	while (lshm_object_next(r, &cursor, &info) == 0) {
+	while (lshmi_object_next(r, &cursor, &info) == 0) {
 		if (strcmp(info.type, LSHM_CHANNEL_TYPE) != 0 ||
 		    !find_parts(&e, r, info.offset, 0))
 			continue;

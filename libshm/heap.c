@@ -364,7 +364,8 @@ static uint64_t cut_run(struct lshm_region *r, uint64_t p, uint64_t length,
 	uint64_t left = p + length - at - pages;
 	uint32_t gen;
 
-	/* [R] from the back to the front; the last store makes it all visible */
+	/* [R] from the back to the front; the last store makes it all visible
+ * */
 	if (left)
 		lshmi_store_relaxed(pm(r, at + pages),
 		    make_entry(LSHMI_PM_FREE, 0, 0, left,
@@ -447,12 +448,54 @@ static uint32_t trim(struct lshmi_lane *lane)
 	return given;
 }
 
+static bool group_empty(const uint16_t *words, uint32_t group)
+{
+	const uint64_t *quad = (const uint64_t *)&words[group * 32];
+
+	for (uint32_t i = 0; i < 8; i++)
+		if (lshmi_load_acquire(&quad[i]) != 0)
+			return false;
+	return true;
+}
+
+/*
+ * A block of one of our slabs has been freed. If that was its last one, and we
+ * are not allocating from it, others shall have its pages. The groups beside it
+ * are looked at first: they tell in nearly every case that it is not empty.
+ */
+static void give_back_empty(struct lshmi_lane *lane, const struct where *w)
+{
+	struct lshm_region *r = lane->region;
+	struct lshmi_class *cl = &lane->classes[entry_class(w->entry)];
+	uint16_t *words = (uint16_t *)(r->base + (w->head << LSHMI_PAGE_SHIFT));
+	uint32_t group = (uint32_t)(w->word - words) / 32, groups, k = 0;
+	struct cut c;
+
+	if (cl->current == w->head || !cut_of(&c, w->entry))
+		return;
+	groups = (c.count + 31) / 32;
+	if (!group_empty(words, group) ||
+	    !group_empty(words, (group + 1) % groups) ||
+	    !group_empty(words, (group + groups - 1) % groups) ||
+	    !slab_empty(r, w->head, &c))
+		return;
+	while (k < cl->count && cl->slabs[k] != w->head)
+		k++;
+	if (k == cl->count)
+		return;
+	cl->slabs[k] = cl->slabs[--cl->count];
+	lshmi_store_release(
+	    pm(r, w->head), make_entry(LSHMI_PM_FREE, 0, 0,
+				entry_pages(w->entry), entry_gen(w->entry)));
+}
+
 /* Get pages, growing the region if need be: the first one's number, or 0. */
 static uint64_t take_pages(struct lshmi_lane *lane, uint64_t pages,
     uint64_t least, uint64_t align, uint32_t kind, uint32_t class)
 {
 	struct lshm_region *r = lane->region;
 	uint64_t length, at = 0, size, want;
+	bool grown = true;
 	int64_t p;
 	int ret;
 
@@ -471,7 +514,8 @@ static uint64_t take_pages(struct lshmi_lane *lane, uint64_t pages,
 			want = size / 4;
 		if (want > r->max_size - size)
 			want = r->max_size - size;
-		if (want && lshmi_grow(r, size + want) == 0)
+		grown = want == 0 || lshmi_grow(r, size + want) == 0;
+		if (grown)
 			p = find_run(r, pages, align, &length);
 	}
 	for (; p == 0 && pages / 2 >= least && least;) {
@@ -482,7 +526,7 @@ static uint64_t take_pages(struct lshmi_lane *lane, uint64_t pages,
 		at = cut_run(r, (uint64_t)p, length, pages, align, kind, class,
 		    lane->mark);
 	lshmi_unlock(r, &r->header->heap_lock);
-	if (p == 0)
+	if (p == 0 && grown) /* else lshm_error() says why it could not grow */
 		lshmi_fail(ENOMEM,
 		    "the region's heap is full: no %llu free bytes in a row "
 		    "and max_size is %llu",
@@ -685,6 +729,8 @@ void *lshm_alloc_aligned(
 		    alignment);
 		return NULL;
 	}
+	if (size == 0)
+		size = 1;
 	if (alignment <= 16)
 		return lshm_alloc(region, size);
 	if (size <= CLASS_MAX && alignment + size <= CLASS_MAX) {
@@ -747,6 +793,8 @@ int lshm_free(struct lshm_region *region, void *block)
 		    "this block is a draft of another process: only its holder "
 		    "may free it");
 	set_holder(region, &w, LSHMI_HOLDER_NONE);
+	if (w.word && entry_holder(w.entry) == lane->mark)
+		give_back_empty(lane, &w);
 	return 0;
 }
 
@@ -870,7 +918,8 @@ static void sweep_words(struct lshm_region *r, uint64_t head, uint64_t entry,
 		    w - LSHMI_HOLDER_LANE >= (int)r->max_lanes ||
 		    !dead[w - LSHMI_HOLDER_LANE])
 			continue;
-		/* [G] was that a word, or has the slab become something else? */
+		/* [G] was that a word, or has the slab become something else?
+ * */
 		if ((lshmi_load_seq(pm(r, head)) ^ entry) & ~HOLDER_BITS)
 			return;
 		lshmi_cas16(&words[i], w, LSHMI_HOLDER_NONE);

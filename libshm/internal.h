@@ -182,7 +182,9 @@ int lshmi_replace(struct lshm_region *r, struct lshmi_lane *lane,
     uint64_t *field, uint64_t block, uint64_t *old);
 
 /* object.c */
-struct lshmi_entry *lshmi_entry_next(struct lshm_region *r, uint64_t *cursor);
+/* lshm_object_next(), for a reaper too, whose handle is not open yet. */
+int lshmi_object_next(
+    struct lshm_region *r, uint64_t *cursor, struct lshm_object_info *info);
 int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
     uint64_t size, int (*init)(void *, void *), void *arg, void **out);
 int lshmi_object_drop(

@@ -13,9 +13,9 @@
  *                              set it wakes one
  *
  * Who has slept takes the lock with the waiters bit set, since others may still
- * sleep. A death between the exchange and the wake leaves 0: sleepers look again
- * at the latest after a second. A lane's number is used anew only after its
- * generation has gone up, so a stale owner is never taken for a live one.
+ * sleep. A death between the exchange and the wake leaves 0: sleepers look
+ * again at the latest after a second. A lane's number is used anew only after
+ * its generation has gone up, so a stale owner is never taken for a live one.
  *
  * Uncontended: one compare-and-swap, one exchange. Contended: back off (plain
  * polling takes the line away from the owner and is slower than sleeping).
@@ -39,7 +39,8 @@ static uint32_t *low_half(struct lshm_mutex *m)
 #endif
 }
 
-/* The owner named by @w is dead: the lock is ours, unless others were faster. */
+/* The owner named by @w is dead: the lock is ours, unless others were faster.
+ * */
 static int take_over(struct lshm_region *r, struct lshm_mutex *m, uint64_t w,
     struct lshmi_lane *lane)
 {
@@ -131,11 +132,11 @@ int lshmi_lock_own(
 	return ret;
 }
 
-static int check(struct lshm_region *r, const struct lshm_mutex *m)
+static int check(struct lshm_region *r, struct lshm_mutex *m)
 {
 	uint64_t off = (uint64_t)((const char *)m - r->base);
 
-	if (off >= r->max_size || off % 8 != 0)
+	if (off % 8 != 0 || !lshmi_at(r, off, sizeof(*m)))
 		return lshmi_fail(
 		    EINVAL, "the mutex does not lie in this region");
 	return 0;

@@ -6,8 +6,8 @@
  * is a name if its offset is not 0. Making one, under directory_lock: fill in
  * the other fields while the offset is 0, then attach the block to the offset,
  * which is the one step that counts; removing detaches it. Both go through the
- * intent of lshmi_replace(), so a death leaves the old state or the new one, and
- * no block lost. Readers take no lock: they look at the version before and
+ * intent of lshmi_replace(), so a death leaves the old state or the new one,
+ * and no block lost. Readers take no lock: they look at the version before and
  * after.
  */
 #include <string.h>
@@ -19,7 +19,7 @@
 #define CHAIN_MAX 65536 /* blocks; a longer chain is a damaged one */
 
 /* The entry at a cursor, which moves on; NULL: the end. */
-struct lshmi_entry *lshmi_entry_next(struct lshm_region *r, uint64_t *cursor)
+static struct lshmi_entry *entry_next(struct lshm_region *r, uint64_t *cursor)
 {
 	uint64_t block = *cursor / LSHMI_DIRECTORY_ENTRIES;
 	uint64_t index = *cursor % LSHMI_DIRECTORY_ENTRIES;
@@ -88,7 +88,7 @@ static struct lshmi_entry *find(
 	struct lshmi_entry *e;
 	uint64_t cursor = 0;
 
-	while ((e = lshmi_entry_next(r, &cursor)))
+	while ((e = entry_next(r, &cursor)))
 		if (read_entry(e, info) && strcmp(info->name, name) == 0)
 			return e;
 	return NULL;
@@ -122,7 +122,7 @@ static struct lshmi_entry *free_entry(
 	struct lshmi_entry *e, *last = NULL;
 	uint64_t cursor = 0;
 
-	while ((e = lshmi_entry_next(r, &cursor))) {
+	while ((e = entry_next(r, &cursor))) {
 		if (lshmi_load_relaxed(&e->offset) == 0)
 			return e;
 		last = e;
@@ -286,15 +286,21 @@ int lshm_object_remove(
 	return ret;
 }
 
-int lshm_object_next(
-    struct lshm_region *region, uint64_t *cursor, struct lshm_object_info *info)
+int lshmi_object_next(
+    struct lshm_region *r, uint64_t *cursor, struct lshm_object_info *info)
 {
 	struct lshmi_entry *e;
 
-	if (region->serial == 0)
-		return lshmi_fail_fork();
-	while ((e = lshmi_entry_next(region, cursor)))
+	while ((e = entry_next(r, cursor)))
 		if (read_entry(e, info))
 			return 0;
-	return lshmi_fail(ENOENT, "there are no more objects");
+	return lshmi_fail_with(ENOENT, "there are no more objects");
+}
+
+int lshm_object_next(
+    struct lshm_region *region, uint64_t *cursor, struct lshm_object_info *info)
+{
+	if (region->serial == 0)
+		return lshmi_fail_fork();
+	return lshmi_object_next(region, cursor, info);
 }

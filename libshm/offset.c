@@ -43,5 +43,10 @@ lshm_off lshm_offset(const struct lshm_region *region, const void *address)
 	uint64_t off = (uint64_t)((const char *)address - region->base);
 
 	/* A handle wiped by fork has size 0. */
-	return off < region->max_size ? off : 0;
+	if (off < lshmi_load_relaxed(&region->size))
+		return off;
+	return off < region->max_size &&
+		       off < lshmi_load_acquire(&region->header->size)
+		   ? off
+		   : 0;
 }

@@ -624,6 +624,15 @@ int lshm_region_open(struct lshm_region **out, const char *name,
 	    "the region \"%s\" is made and removed again and again", name);
 }
 
+static int check_fd_opts(struct lshm_region_opts *o, unsigned int flags,
+    const struct lshm_region_opts *user)
+{
+	if (flags & (LSHM_CREATE | LSHM_EXCL))
+		return lshmi_fail(
+		    EINVAL, "a descriptor is opened, not created");
+	return check_opts(o, flags, user);
+}
+
 int lshm_region_open_fd(struct lshm_region **out, int fd, unsigned int flags,
     const struct lshm_region_opts *opts)
 {
@@ -633,13 +642,10 @@ int lshm_region_open_fd(struct lshm_region **out, int fd, unsigned int flags,
 	struct stat st;
 	int ret;
 
-	ret = check_opts(&o, flags, opts);
+	ret = check_fd_opts(&o, flags, opts);
 	if (ret < 0)
 		return ret;
 	lshmi_heap_setup();
-	if (flags & (LSHM_CREATE | LSHM_EXCL))
-		return lshmi_fail(
-		    EINVAL, "a descriptor is opened, not created");
 	if (fstat(fd, &st) < 0)
 		return lshmi_fail(EBADF, "%d is no open descriptor", fd);
 	r = new_handle(flags);
@@ -715,9 +721,14 @@ int lshm_region_receive(struct lshm_region **out, int sock, unsigned int flags,
 	    .msg_controllen = sizeof(control.space),
 	};
 	struct cmsghdr *c;
+	struct lshm_region_opts o;
 	ssize_t n;
 	int fd, ret;
 
+	/* What is wrong with the call must not cost the message. */
+	ret = check_fd_opts(&o, flags, opts);
+	if (ret < 0)
+		return ret;
 	do
 		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);

@@ -8,14 +8,14 @@
 
 static const uint32_t modes[] = {LSHM_BROADCAST, LSHM_WORK};
 
-static struct lshm_producer *producer(struct lshm_region *region,
-    uint32_t mode, uint32_t depth, uint64_t max_message)
+static struct lshm_producer *producer(struct lshm_region *region, uint32_t mode,
+    uint32_t depth, uint64_t max_message)
 {
 	struct lshm_producer *out;
 
 	UT_OK(lshm_producer_open(&out, region, "c",
-	    &(struct lshm_channel_opts)LSHM_CHANNEL_OPTS(
-		.mode = mode, .depth = depth, .max_message = max_message)));
+	    &(struct lshm_channel_opts)LSHM_CHANNEL_OPTS(.mode = mode,
+		.depth = depth, .max_message = max_message)));
 	return out;
 }
 
@@ -61,17 +61,17 @@ static uint64_t receive_number(struct lshm_consumer *in)
 }
 
 /* Run a test in both modes, each with a region of its own. */
-#define UT_MODES(name)                                                         \
-	static void name##_in(struct lshm_region *region, uint32_t mode);      \
-	UT_TEST(name, UT_EACH)                                                 \
-	{                                                                      \
-		for (size_t m_ = 0; m_ < UT_COUNT(modes); m_++) {              \
-			struct lshm_region *region_ = ut_create(UT_SMALL);     \
-                                                                               \
-			name##_in(region_, modes[m_]);                         \
-			lshm_region_close(region_);                            \
-		}                                                              \
-	}                                                                      \
+#define UT_MODES(name)                                                     \
+	static void name##_in(struct lshm_region *region, uint32_t mode);  \
+	UT_TEST(name, UT_EACH)                                             \
+	{                                                                  \
+		for (size_t m_ = 0; m_ < UT_COUNT(modes); m_++) {          \
+			struct lshm_region *region_ = ut_create(UT_SMALL); \
+                                                                           \
+			name##_in(region_, modes[m_]);                     \
+			lshm_region_close(region_);                        \
+		}                                                          \
+	}                                                                  \
 	static void name##_in(struct lshm_region *region, uint32_t mode)
 
 /* ---- messages ---- */
@@ -196,8 +196,8 @@ UT_MODES(too_large)
 	    lshm_consumer_receive(in, buffer, 99, &size, LSHM_NOW), "99",
 	    "100");
 	UT_EQ(100, size); /* how large it is; and it is still there */
-	UT_ERR(-EMSGSIZE,
-	    lshm_consumer_receive(in, buffer, 0, &size, LSHM_NOW));
+	UT_ERR(
+	    -EMSGSIZE, lshm_consumer_receive(in, buffer, 0, &size, LSHM_NOW));
 	UT_OK(lshm_consumer_receive(in, buffer, 100, &size, LSHM_NOW));
 	UT_EQ(100, size);
 	UT_EQ(0, stat_of(region).redelivered);
@@ -241,8 +241,8 @@ UT_MODES(many_loans)
 	/* published last first; the odd ones not at all */
 	for (size_t i = 64; i; i--) {
 		if (i % 2)
-			UT_OK(lshm_producer_publish(
-			    out, loans[i - 1], LSHM_NOW));
+			UT_OK(
+			    lshm_producer_publish(out, loans[i - 1], LSHM_NOW));
 		else
 			UT_OK(lshm_producer_discard(out, loans[i - 1]));
 	}
@@ -300,8 +300,8 @@ UT_MODES(not_mine)
 	UT_ERR(-EINVAL, lshm_producer_discard(other_out, loan));
 	UT_ERR(-EINVAL, lshm_producer_publish(out, here, LSHM_NOW), "loan");
 	UT_ERR(-EINVAL, lshm_producer_publish(out, NULL, LSHM_NOW), "loan");
-	UT_ERR(-EINVAL,
-	    lshm_producer_publish(out, (char *)loan + 16, LSHM_NOW), "loan");
+	UT_ERR(-EINVAL, lshm_producer_publish(out, (char *)loan + 16, LSHM_NOW),
+	    "loan");
 	UT_OK(lshm_producer_publish(out, loan, LSHM_NOW));
 	UT_ERR(-EINVAL, lshm_producer_publish(out, loan, LSHM_NOW), "loan");
 	UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
@@ -425,20 +425,18 @@ UT_MODES(end_of_stream)
 	UT_ERR(-ESHUTDOWN, lshm_producer_publish(other, loan, LSHM_FOREVER),
 	    "end");
 	UT_OK(lshm_producer_discard(other, loan)); /* it still was other's */
-	UT_ERR(-ESHUTDOWN, lshm_producer_loan(other, 8, LSHM_NOW, &loan),
-	    "end");
+	UT_ERR(
+	    -ESHUTDOWN, lshm_producer_loan(other, 8, LSHM_NOW, &loan), "end");
 	UT_EQ(0, receive_number(in));
 	UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
 	UT_OK(lshm_consumer_release(in, &message));
 	UT_ERR(-ENODATA, lshm_consumer_take(in, &message, LSHM_NOW), "end");
-	UT_ERR(
-	    -ENODATA, lshm_consumer_take(in, &message, LSHM_FOREVER), "end");
+	UT_ERR(-ENODATA, lshm_consumer_take(in, &message, LSHM_FOREVER), "end");
 	UT_EQ(2, stat_of(region).published);
 	lshm_producer_close(out);
 	lshm_producer_close(other);
 	/* ended is not "everybody died" */
-	UT_ERR(
-	    -ENODATA, lshm_consumer_take(in, &message, LSHM_FOREVER), "end");
+	UT_ERR(-ENODATA, lshm_consumer_take(in, &message, LSHM_FOREVER), "end");
 	lshm_consumer_close(in);
 }
 
@@ -562,8 +560,7 @@ UT_TEST(broadcast_joiners, UT_EACH)
 		UT_EQ(3 * n + 1, message.sequence);
 		UT_OK(lshm_consumer_release(late, &message));
 		UT_EQ(3 * n + 2, receive_number(late));
-		UT_ERR(
-		    -EAGAIN, lshm_consumer_take(late, &message, LSHM_NOW));
+		UT_ERR(-EAGAIN, lshm_consumer_take(late, &message, LSHM_NOW));
 		for (uint64_t i = 0; i < 3; i++)
 			UT_EQ(3 * n + i, receive_number(early));
 		lshm_consumer_close(late);
@@ -670,17 +667,15 @@ UT_MODES(options)
 	    "65536", "10");
 	opts.max_message = 0;
 	opts.mode = !mode;
-	UT_ERR(-EPROTOTYPE, lshm_consumer_open(&in, region, "c", &opts),
-	    "mode");
+	UT_ERR(
+	    -EPROTOTYPE, lshm_consumer_open(&in, region, "c", &opts), "mode");
 	opts.mode = 2;
 	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts), "mode");
 	opts.mode = mode;
 	opts.depth = 1048577;
-	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts),
-	    "1048576");
+	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts), "1048576");
 	opts.depth = UINT32_MAX;
-	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts),
-	    "1048576");
+	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts), "1048576");
 	opts.depth = 0;
 	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "", &opts), "name");
 	UT_ERR(-ENAMETOOLONG,
@@ -904,8 +899,8 @@ UT_MODES(through_a_small_heap)
 		size_t size = 8 + ut_random(&seed) % (600 * KIB) / 8 * 8;
 		struct lshm_message message;
 		uint64_t *loan;
-		int ret = lshm_producer_loan(
-		    out, size, LSHM_NOW, (void **)&loan);
+		int ret =
+		    lshm_producer_loan(out, size, LSHM_NOW, (void **)&loan);
 
 		if (ret == 0) {
 			loan[0] = sent;

@@ -50,8 +50,8 @@ static uint64_t receive_number(struct lshm_consumer *in)
 	uint64_t number = 0;
 	size_t size;
 
-	UT_OK(lshm_consumer_receive(
-	    in, &number, sizeof(number), &size, UT_SOON));
+	UT_OK(
+	    lshm_consumer_receive(in, &number, sizeof(number), &size, UT_SOON));
 	return number;
 }
 
@@ -80,8 +80,8 @@ static void echo_body(struct lshm_region *region, int fd, void *arg)
 
 	UT_OK(lshm_consumer_open(&in, region, "ping", &broadcast));
 	UT_OK(lshm_producer_open(&out, region, "pong", &broadcast));
-	while ((ret = lshm_consumer_receive(in, &number, sizeof(number), &size,
-		    LSHM_FOREVER)) == 0)
+	while ((ret = lshm_consumer_receive(
+		    in, &number, sizeof(number), &size, LSHM_FOREVER)) == 0)
 		send_number(out, number + 1);
 	UT_EQ(-ENODATA, ret);
 	lshm_consumer_close(in);
@@ -448,8 +448,8 @@ static void joins_body(struct lshm_region *region, int fd, void *arg)
 			if (n == 0)
 				first = message.sequence;
 			UT_EQ(first + (uint64_t)n, message.sequence);
-			UT_EQ(message.sequence,
-			    *(const uint64_t *)message.data);
+			UT_EQ(
+			    message.sequence, *(const uint64_t *)message.data);
 			UT_OK(lshm_consumer_release(in, &message));
 		}
 		UT_CMP(first, >=, published);
@@ -603,8 +603,7 @@ UT_TEST(broadcast_consumer_killed, UT_EACH)
 	struct lshm_region *region = ut_create(UT_SMALL);
 	struct lshm_producer *out = producer(region, &broadcast);
 	struct lshm_consumer *in = consumer(region, NULL);
-	struct ut_child child =
-	    ut_spawn(region, 0, takes_and_keeps_body, NULL);
+	struct ut_child child = ut_spawn(region, 0, takes_and_keeps_body, NULL);
 
 	UT_OK(lshm_producer_wait(out, 2, UT_SOON));
 	for (uint64_t n = 0; n < 8; n++)
@@ -680,11 +679,10 @@ static void works_body(struct lshm_region *region, int fd, void *arg)
 	UT_OK(lshm_producer_open(&out, region, "results", NULL));
 	ut_say(fd, 0);
 	while ((ret = lshm_consumer_take(in, &message, UT_SOON)) == 0) {
-		uint64_t result[2] = {message.sequence,
-		    *(const uint64_t *)message.data * 3};
+		uint64_t result[2] = {
+		    message.sequence, *(const uint64_t *)message.data * 3};
 
-		UT_OK(lshm_producer_send(
-		    out, result, sizeof(result), UT_SOON));
+		UT_OK(lshm_producer_send(out, result, sizeof(result), UT_SOON));
 		UT_OK(lshm_consumer_release(in, &message));
 	}
 	UT_EQ(-ENODATA, ret);

@@ -12,7 +12,7 @@ struct shared {
 	struct lshm_mutex mutex;
 	struct lshm_mutex second;
 	uint64_t before; /* counted up on entry, and */
-	uint64_t after;  /* on leaving: equal unless somebody died between */
+	uint64_t after;	 /* on leaving: equal unless somebody died between */
 };
 
 static struct shared *make(struct lshm_region *region)
@@ -43,8 +43,7 @@ static void hold_body(struct lshm_region *region, int fd, void *arg)
 {
 	struct shared *shared = find(region);
 
-	ut_say(fd,
-	    (uint64_t)lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	ut_say(fd, (uint64_t)lshm_mutex_lock(region, &shared->mutex, UT_SOON));
 	ut_hear(fd);
 	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
 	ut_say(fd, 0);
@@ -64,7 +63,7 @@ UT_TEST(lock_and_unlock, UT_EACH)
 
 	for (int i = 0; i < 1000; i++) {
 		UT_OK(lshm_mutex_lock(region, &shared->mutex,
-		    i % 3 == 0   ? LSHM_NOW
+		    i % 3 == 0	 ? LSHM_NOW
 		    : i % 3 == 1 ? LSHM_FOREVER
 				 : UT_BRIEF));
 		UT_OK(lshm_mutex_lock(region, &shared->second, LSHM_NOW));
@@ -116,9 +115,8 @@ UT_TEST(outside, UT_EACH)
 	UT_ERR(-EINVAL, lshm_mutex_lock(region, &here, LSHM_NOW), "region");
 	UT_ERR(-EINVAL, lshm_mutex_unlock(region, &here), "region");
 	UT_ERR(-EINVAL, lshm_mutex_lock(region, NULL, LSHM_NOW));
-	UT_ERR(-EINVAL,
-	    lshm_mutex_lock(
-		region, (struct lshm_mutex *)(base + MIB), LSHM_NOW));
+	UT_ERR(-EINVAL, lshm_mutex_lock(region,
+			    (struct lshm_mutex *)(base + MIB), LSHM_NOW));
 	UT_ERR(-EINVAL, lshm_mutex_lock(region, &make(other)->mutex, LSHM_NOW));
 	lshm_region_close(other);
 	lshm_region_close(region);
@@ -136,8 +134,7 @@ UT_TEST(held_by_another, UT_EACH)
 	UT_ERR(-EAGAIN, lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
 	begin = now();
 	deadline = UT_BRIEF;
-	UT_ERR(
-	    -ETIMEDOUT, lshm_mutex_lock(region, &shared->mutex, deadline));
+	UT_ERR(-ETIMEDOUT, lshm_mutex_lock(region, &shared->mutex, deadline));
 	UT_CMP((uint64_t)now(), >=, (uint64_t)deadline); /* not too early */
 	/* a deadline long past */
 	UT_ERR(-ETIMEDOUT, lshm_mutex_lock(region, &shared->mutex, 1));
@@ -196,8 +193,7 @@ static void counts_body(struct lshm_region *region, int fd, void *arg)
 	for (uint64_t i = ut_scale(20000); i; i--) {
 		uint64_t value;
 
-		UT_EQ(0, lshm_mutex_lock(
-			     region, &shared->mutex, LSHM_FOREVER));
+		UT_EQ(0, lshm_mutex_lock(region, &shared->mutex, LSHM_FOREVER));
 		value = *before;
 		UT_EQ(value, *after);
 		*before = value + 1;
@@ -237,8 +233,8 @@ UT_TEST(owner_died, UT_EACH)
 	child = ut_spawn(region, 0, hold_body, NULL);
 	UT_EQ(LSHM_OWNER_DIED, ut_hear(child.fd));
 	ut_kill(&child);
-	UT_EQ(LSHM_OWNER_DIED,
-	    lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	UT_EQ(
+	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
 	UT_ERR(-EAGAIN, lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
 	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
 	/* that was the news: it is told once */
@@ -269,9 +265,9 @@ UT_TEST(owner_died_now, UT_EACH)
 /* Its slot is somebody else's by now: it is the dead one's lock all the same */
 UT_TEST(owner_died_and_was_replaced, UT_EACH)
 {
-	struct lshm_region *region = ut_create(
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(
-		.size = MIB, .max_participants = 2));
+	struct lshm_region *region =
+	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB,
+		.max_participants = 2));
 	struct shared *shared = make(region);
 	struct ut_child child = ut_spawn(region, 0, hold_body, NULL);
 	struct lshm_region *next;
@@ -281,8 +277,8 @@ UT_TEST(owner_died_and_was_replaced, UT_EACH)
 	next = ut_reopen(region, 0);
 	UT_SOME(lshm_alloc(next, 1));
 	UT_ERR(-EPERM, lshm_mutex_unlock(next, &find(next)->mutex));
-	UT_EQ(LSHM_OWNER_DIED,
-	    lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
+	UT_EQ(
+	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
 	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
 	lshm_region_close(next);
 	lshm_region_close(region);
@@ -319,8 +315,8 @@ UT_TEST(owner_detached, UT_EACH)
 
 	UT_OK(lshm_mutex_lock(other, &find(other)->mutex, LSHM_NOW));
 	lshm_region_close(other);
-	UT_EQ(LSHM_OWNER_DIED,
-	    lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	UT_EQ(
+	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
 	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
 	lshm_region_close(region);
 }
@@ -430,8 +426,7 @@ UT_TEST(hostile_words, UT_EACH)
 	for (uint64_t i = ut_scale(2000); i; i--) {
 		int ret;
 
-		shared->mutex.word =
-		    ut_random(&seed) >> ut_random(&seed) % 64;
+		shared->mutex.word = ut_random(&seed) >> ut_random(&seed) % 64;
 		ret = lshm_mutex_lock(region, &shared->mutex, LSHM_NOW);
 		UT_TRUE(ret == 0 || ret == LSHM_OWNER_DIED || ret < 0);
 		if (ret >= 0)

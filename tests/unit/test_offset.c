@@ -91,8 +91,8 @@ UT_TEST(arrays, UT_EACH)
 	UT_PTR(NULL, lshm_at_array(region, off, 2, UINT64_MAX));
 	/* products that wrap round to something small */
 	UT_PTR(NULL, lshm_at_array(region, off, UINT64_C(1) << 61, 8));
-	UT_PTR(NULL, lshm_at_array(region, off, UINT64_C(1) << 32,
-			 UINT64_C(1) << 32));
+	UT_PTR(NULL,
+	    lshm_at_array(region, off, UINT64_C(1) << 32, UINT64_C(1) << 32));
 	UT_PTR(NULL, lshm_at_array(region, off, (UINT64_C(1) << 61) + 1, 8));
 	UT_PTR(NULL, lshm_at_array(region, 0, 1, 1));
 	UT_PTR(array, lshm_at_array(region, off, 0, 8));
@@ -101,8 +101,8 @@ UT_TEST(arrays, UT_EACH)
 
 UT_TEST(strings, UT_EACH)
 {
-	struct lshm_region *region = ut_create(
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB));
+	struct lshm_region *region =
+	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB));
 	char *base = lshm_region_base(region);
 	size_t length = 77;
 	lshm_off off;
@@ -211,7 +211,6 @@ UT_TEST(grown_by_another, UT_EACH)
 	UT_PTR(NULL, lshm_at(region, 2 * MIB, 30 * MIB + 1));
 	memset(lshm_at(region, 31 * MIB, MIB), 1, MIB);
 	UT_EQ(31 * MIB,
-	    lshm_offset(
-		region, (char *)lshm_region_base(region) + 31 * MIB));
+	    lshm_offset(region, (char *)lshm_region_base(region) + 31 * MIB));
 	lshm_region_close(region);
 }

@@ -40,8 +40,8 @@ static int new_file(void)
 /* The first @size bytes of a good region, in a file of their own. */
 static int new_copy(uint64_t size)
 {
-	struct lshm_region *region = ut_create(
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB));
+	struct lshm_region *region =
+	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB));
 	int fd = new_file();
 
 	UT_EQ(size, write(fd, lshm_region_base(region), size));
@@ -50,13 +50,12 @@ static int new_copy(uint64_t size)
 }
 
 /* Overwrite a field of the header. */
-#define PATCH(fd, field, ...)                                                  \
-	do {                                                                   \
-		__typeof__(((struct lshmi_header *)0)->field) v_ =             \
-		    __VA_ARGS__;                                               \
-		UT_EQ(sizeof(v_),                                              \
-		    pwrite(fd, &v_, sizeof(v_),                                \
-			offsetof(struct lshmi_header, field)));                \
+#define PATCH(fd, field, ...)                                                 \
+	do {                                                                  \
+		__typeof__(((struct lshmi_header *)0)->field) v_ =            \
+		    __VA_ARGS__;                                              \
+		UT_EQ(sizeof(v_), pwrite(fd, &v_, sizeof(v_),                 \
+				      offsetof(struct lshmi_header, field))); \
 	} while (0)
 
 /* Attach to it: by name where it has one, and by descriptor. */
@@ -148,8 +147,8 @@ UT_TEST(no_regular_file, UT_ONCE)
 	UT_EQ(0, mkfifo(name + 5, 0600));
 	UT_ERR(-EBADMSG, lshm_region_open(&region, name, LSHM_RDONLY, NULL),
 	    "regular file");
-	UT_ERR(-EBADMSG, lshm_region_open(&region, name, 0, NULL),
-	    "regular file");
+	UT_ERR(
+	    -EBADMSG, lshm_region_open(&region, name, 0, NULL), "regular file");
 	unlink(name + 5);
 }
 
@@ -303,8 +302,8 @@ UT_TEST(hostile_bytes, UT_EACH)
 				    region, slot, &participant);
 			lshm_region_death(region, 0, &participant);
 			for (int n = 0; n < 1000; n++)
-				if (lshm_object_next(
-					region, &cursor, &object) < 0)
+				if (lshm_object_next(region, &cursor, &object) <
+				    0)
 					break;
 			lshm_heap_stat(region, &heap);
 			lshm_object_create(
@@ -379,8 +378,8 @@ UT_TEST(name_too_long, UT_ONCE)
 	struct lshm_region *region;
 
 	UT_ERR(-ENAMETOOLONG,
-	    lshm_region_open(&region, long_name(201), LSHM_CREATE, NULL),
-	    "200", "201");
+	    lshm_region_open(&region, long_name(201), LSHM_CREATE, NULL), "200",
+	    "201");
 	UT_ERR(-ENAMETOOLONG,
 	    lshm_region_open(&region, long_name(201), 0, NULL), "200", "201");
 	UT_ERR(-ENAMETOOLONG,
@@ -390,8 +389,8 @@ UT_TEST(name_too_long, UT_ONCE)
 	    lshm_region_open(&region, name, LSHM_CREATE, NULL), "200", "201");
 	UT_ERR(-ENAMETOOLONG,
 	    lshm_region_open(&region, long_name(5000), LSHM_CREATE,
-		&(struct lshm_region_opts)LSHM_REGION_OPTS(
-		    .backend = LSHM_BACKEND_FILE)),
+		&(struct lshm_region_opts)
+		    LSHM_REGION_OPTS(.backend = LSHM_BACKEND_FILE)),
 	    "path");
 	/* the longest there may be */
 	UT_OK(lshm_region_open(&region, long_name(200), LSHM_CREATE, NULL));
@@ -404,8 +403,8 @@ UT_TEST(flags, UT_EACH)
 	struct lshm_region *region = ut_create(UT_SMALL);
 	struct lshm_region *none = NULL;
 
-	UT_ERR(-EINVAL, lshm_region_open(&none, ut_name, 1 << 20, NULL),
-	    "flag");
+	UT_ERR(
+	    -EINVAL, lshm_region_open(&none, ut_name, 1 << 20, NULL), "flag");
 	UT_ERR(-EINVAL, ut_try_reopen(&none, region, 1 << 20, NULL), "flag");
 	UT_PTR(NULL, none);
 	lshm_region_close(region);
@@ -446,10 +445,10 @@ UT_TEST(backends, UT_ONCE)
 	UT_ERR(-ENOTSUP, lshm_region_open(&region, "a", LSHM_CREATE, &opts),
 	    "kernel");
 	UT_ERR(-ENOTSUP, lshm_region_open(&region, "a", 0, &opts), "kernel");
-	UT_ERR(-ENOTSUP, lshm_region_open(&region, "kernel:a", 0, NULL),
-	    "kernel");
-	UT_ERR(-ENOTSUP, lshm_region_unlink("a", LSHM_BACKEND_KERNEL),
-	    "kernel");
+	UT_ERR(
+	    -ENOTSUP, lshm_region_open(&region, "kernel:a", 0, NULL), "kernel");
+	UT_ERR(
+	    -ENOTSUP, lshm_region_unlink("a", LSHM_BACKEND_KERNEL), "kernel");
 	opts.backend = LSHM_BACKEND_FILE;
 	UT_ERR(-EINVAL,
 	    lshm_region_open(&region, "posix:a", LSHM_CREATE, &opts), "posix");
@@ -463,8 +462,7 @@ UT_TEST(memfd_has_no_name, UT_ONCE)
 	    "lshm_region_receive");
 	UT_ERR(-ENOTSUP, lshm_region_unlink("memfd:a", LSHM_BACKEND_DEFAULT),
 	    "memfd");
-	UT_ERR(
-	    -ENOTSUP, lshm_region_unlink("a", LSHM_BACKEND_MEMFD), "memfd");
+	UT_ERR(-ENOTSUP, lshm_region_unlink("a", LSHM_BACKEND_MEMFD), "memfd");
 }
 
 /* A region's name without its prefix: what every message is to contain. */
@@ -481,8 +479,8 @@ UT_TEST(no_such_region, UT_NAMED)
 	UT_ERR(-ENOENT, lshm_region_open(&region, ut_name, 0, NULL), rest());
 	UT_ERR(-ENOENT, lshm_region_open(&region, ut_name, LSHM_RDONLY, NULL),
 	    rest());
-	UT_ERR(-ENOENT, lshm_region_unlink(ut_name, LSHM_BACKEND_DEFAULT),
-	    rest());
+	UT_ERR(
+	    -ENOENT, lshm_region_unlink(ut_name, LSHM_BACKEND_DEFAULT), rest());
 }
 
 UT_TEST(exists_already, UT_NAMED)
@@ -501,8 +499,8 @@ UT_TEST(no_such_directory, UT_ONCE)
 	struct lshm_region *region;
 
 	UT_ERR(-ENOENT,
-	    lshm_region_open(&region, "file:/no/such/directory/region",
-		LSHM_CREATE, NULL),
+	    lshm_region_open(
+		&region, "file:/no/such/directory/region", LSHM_CREATE, NULL),
 	    "/no/such/directory/region");
 }
 
@@ -549,8 +547,8 @@ static void attempt_body(struct lshm_region *none, int fd, void *arg)
 
 	become(attempt->user);
 	for (; attempt->user; attempt++) {
-		int ret = lshm_region_open(
-		    &region, ut_name, attempt->flags, NULL);
+		int ret =
+		    lshm_region_open(&region, ut_name, attempt->flags, NULL);
 
 		if (attempt->expected == -EACCES) {
 			UT_ERR(-EACCES, ret, rest(), "permission");
@@ -571,8 +569,8 @@ static void attempts(mode_t mode, uid_t owner, struct attempt *list)
 	need_root();
 	umask(0);
 	UT_EQ(0, chmod(ut_dir(), 0711));
-	region = ut_create(
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.mode = mode));
+	region =
+	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.mode = mode));
 	UT_EQ(0, chown(ut_path(ut_name), owner, owner));
 	child = ut_spawn(NULL, 0, attempt_body, list);
 	ut_join(&child);
@@ -582,30 +580,33 @@ static void attempts(mode_t mode, uid_t owner, struct attempt *list)
 
 UT_TEST(no_permission, UT_NAMED)
 {
-	attempts(0600, 0, (struct attempt[]){{STRANGER, 0, -EACCES},
-			      {STRANGER, LSHM_RDONLY, -EACCES},
-			      {STRANGER, LSHM_CREATE, -EACCES}, {0}});
+	attempts(0600, 0,
+	    (struct attempt[]){{STRANGER, 0, -EACCES},
+		{STRANGER, LSHM_RDONLY, -EACCES},
+		{STRANGER, LSHM_CREATE, -EACCES}, {0}});
 }
 
 UT_TEST(permission_to_read_only, UT_NAMED)
 {
-	attempts(0644, 0, (struct attempt[]){{STRANGER, 0, -EACCES},
-			      {STRANGER, LSHM_RDONLY, 0}, {0}});
+	attempts(0644, 0,
+	    (struct attempt[]){
+		{STRANGER, 0, -EACCES}, {STRANGER, LSHM_RDONLY, 0}, {0}});
 }
 
 /* Regions of root are trusted, those of third parties are not. */
 UT_TEST(region_of_root, UT_NAMED)
 {
-	attempts(0666, 0, (struct attempt[]){{STRANGER, 0, 0},
-			      {STRANGER, LSHM_RDONLY, 0}, {0}});
+	attempts(0666, 0,
+	    (struct attempt[]){
+		{STRANGER, 0, 0}, {STRANGER, LSHM_RDONLY, 0}, {0}});
 }
 
 UT_TEST(region_of_a_third_party, UT_NAMED)
 {
 	attempts(0666, STRANGER + 1,
 	    (struct attempt[]){{STRANGER, 0, -EPERM},
-		{STRANGER, LSHM_RDONLY, -EPERM},
-		{STRANGER, LSHM_ANY_OWNER, 0}, {0}});
+		{STRANGER, LSHM_RDONLY, -EPERM}, {STRANGER, LSHM_ANY_OWNER, 0},
+		{0}});
 }
 
 UT_TEST(descriptor_without_the_right, UT_NAMED)
@@ -631,8 +632,8 @@ static void locks_body(struct lshm_region *none, int fd, void *arg)
 	become(STRANGER);
 	UT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
 	UT_ERR(-ENOMEM,
-	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE | LSHM_LOCK,
-		UT_SMALL),
+	    lshm_region_open(
+		&region, ut_new_name(), LSHM_CREATE | LSHM_LOCK, UT_SMALL),
 	    "lock", "limit");
 	if (ut_backend->named)
 		UT_EQ(-1, access(ut_path(ut_name), F_OK));
@@ -642,6 +643,8 @@ UT_TEST(memory_lock_limit, UT_EACH)
 {
 	struct ut_child child;
 
+	if (UT_NO_MLOCK)
+		ut_skip("this sanitizer makes mlock() do nothing");
 	need_root();
 	UT_EQ(0, chmod(ut_dir(), 0777));
 	child = ut_spawn(NULL, 0, locks_body, NULL);
@@ -765,20 +768,20 @@ UT_TEST(no_regions_in_proc, UT_ONCE)
 
 UT_TEST(no_address_space_anywhere, UT_EACH)
 {
-	static const uint64_t sizes[] = {UINT64_C(1) << 50,
-	    UINT64_C(1) << 63, UINT64_MAX - 65535, UINT64_MAX};
+	static const uint64_t sizes[] = {UINT64_C(1) << 50, UINT64_C(1) << 63,
+	    UINT64_MAX - 65535, UINT64_MAX};
 	struct lshm_region *region;
 
 	for (size_t i = 0; i < UT_COUNT(sizes); i++) {
 		UT_ERR(-ENOMEM,
 		    lshm_region_open(&region, ut_new_name(), LSHM_CREATE,
-			&(struct lshm_region_opts)LSHM_REGION_OPTS(
-			    .max_size = sizes[i])),
+			&(struct lshm_region_opts)
+			    LSHM_REGION_OPTS(.max_size = sizes[i])),
 		    "address space");
 		UT_ERR(-ENOMEM,
 		    lshm_region_open(&region, ut_new_name(), LSHM_CREATE,
-			&(struct lshm_region_opts)LSHM_REGION_OPTS(
-			    .size = sizes[i])),
+			&(struct lshm_region_opts)
+			    LSHM_REGION_OPTS(.size = sizes[i])),
 		    "address space");
 	}
 }
@@ -799,9 +802,9 @@ static void limit_address_space(void)
 
 UT_TEST(no_address_space, UT_EACH)
 {
-	struct lshm_region *one = ut_create(
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(
-		.size = MIB, .max_size = 512 * MIB));
+	struct lshm_region *one =
+	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB,
+		.max_size = 512 * MIB));
 	struct lshm_region *two;
 
 	limit_address_space();

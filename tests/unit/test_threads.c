@@ -28,8 +28,8 @@ static void together(
 	for (size_t i = 0; i < THREADS; i++) {
 		workers[i] = (struct worker){
 		    .region = region, .seed = seed + i, .arg = arg};
-		UT_EQ(0, pthread_create(
-			     &workers[i].thread, NULL, run, &workers[i]));
+		UT_EQ(0,
+		    pthread_create(&workers[i].thread, NULL, run, &workers[i]));
 	}
 	for (size_t i = 0; i < THREADS; i++)
 		UT_EQ(0, pthread_join(workers[i].thread, NULL));
@@ -195,8 +195,8 @@ static void *counts(void *arg)
 	struct counter *counter = w->arg;
 
 	for (uint64_t n = ut_scale(5000); n; n--) {
-		UT_EQ(0, lshm_mutex_lock(
-			     w->region, &counter->mutex, LSHM_FOREVER));
+		UT_EQ(0,
+		    lshm_mutex_lock(w->region, &counter->mutex, LSHM_FOREVER));
 		counter->value++;
 		UT_OK(lshm_mutex_unlock(w->region, &counter->mutex));
 	}
@@ -208,8 +208,8 @@ UT_TEST(mutex, UT_EACH)
 	struct lshm_region *region = ut_create(UT_SMALL);
 	struct counter *counter;
 
-	UT_OK(lshm_object_create(region, "counter", "counter",
-	    sizeof(*counter), NULL, NULL, (void **)&counter));
+	UT_OK(lshm_object_create(region, "counter", "counter", sizeof(*counter),
+	    NULL, NULL, (void **)&counter));
 	together(region, counts, counter);
 	UT_EQ(THREADS * ut_scale(5000), counter->value);
 	lshm_region_close(region);
@@ -221,10 +221,9 @@ static void *not_mine(void *arg)
 	struct counter *counter = w->arg;
 
 	UT_ERR(-EPERM, lshm_mutex_unlock(w->region, &counter->mutex));
-	UT_ERR(-EAGAIN,
-	    lshm_mutex_lock(w->region, &counter->mutex, LSHM_NOW));
-	UT_ERR(-ETIMEDOUT,
-	    lshm_mutex_lock(w->region, &counter->mutex, UT_BRIEF));
+	UT_ERR(-EAGAIN, lshm_mutex_lock(w->region, &counter->mutex, LSHM_NOW));
+	UT_ERR(
+	    -ETIMEDOUT, lshm_mutex_lock(w->region, &counter->mutex, UT_BRIEF));
 	return NULL;
 }
 
@@ -234,8 +233,8 @@ UT_TEST(mutex_of_another_thread, UT_EACH)
 	struct lshm_region *region = ut_create(UT_SMALL);
 	struct counter *counter;
 
-	UT_OK(lshm_object_create(region, "counter", "counter",
-	    sizeof(*counter), NULL, NULL, (void **)&counter));
+	UT_OK(lshm_object_create(region, "counter", "counter", sizeof(*counter),
+	    NULL, NULL, (void **)&counter));
 	UT_OK(lshm_mutex_lock(region, &counter->mutex, LSHM_NOW));
 	together(region, not_mine, counter);
 	UT_OK(lshm_mutex_unlock(region, &counter->mutex));
@@ -374,8 +373,7 @@ static void channel(uint32_t mode, uint64_t copies)
 	}
 	together(region, flows, &flow);
 	UT_EQ(THREADS / 2 * letters * copies, flow.received);
-	UT_EQ(THREADS / 2 * (letters * (letters + 1) / 2) * copies,
-	    flow.total);
+	UT_EQ(THREADS / 2 * (letters * (letters + 1) / 2) * copies, flow.total);
 	UT_OK(lshm_channel_remove(region, "c"));
 	UT_EQ(0, drafts(region));
 	lshm_region_close(region);

@@ -9,11 +9,13 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -33,15 +35,17 @@ static const struct ut_backend backends[] = {
 static STAILQ_HEAD(, ut_test) tests = STAILQ_HEAD_INITIALIZER(tests);
 static const char *program;
 static char directory[128]; /* of this run */
-static pid_t harness;       /* its process */
+static pid_t harness;	    /* its process */
 static unsigned int skipped;
+static volatile sig_atomic_t running;	  /* the process group of a test */
+static volatile sig_atomic_t interrupted; /* by SIGINT or SIGTERM */
 static uint64_t total_checks;
 
 /* Shared by the harness and all processes of a test. */
 static struct shared {
 	uint64_t checks;
 	uint32_t names;
-} *shared;
+} * shared;
 
 const struct ut_backend *ut_backend;
 char ut_name[256];
@@ -100,8 +104,8 @@ void ut_check_ok(struct ut_at at, int ret, int least)
 {
 	count_check();
 	if (ret < least || (!least && ret))
-		ut_fail(at, "expected success, seen %d: \"%s\"", ret,
-		    lshm_error());
+		ut_fail(
+		    at, "expected success, seen %d: \"%s\"", ret, lshm_error());
 }
 
 void ut_check_string(struct ut_at at, const char *expected, const char *seen)
@@ -135,8 +139,7 @@ void ut_check_error(
 	if (seen != expected)
 		ut_fail(at, "expected %d (%s), seen %d (%s): \"%s\"", expected,
 		    strerror(-expected), seen,
-		    seen < 0 ? strerror(-seen) : "no error",
-		    lshm_error());
+		    seen < 0 ? strerror(-seen) : "no error", lshm_error());
 	ut_check_message(at, words);
 }
 
@@ -244,8 +247,7 @@ struct lshm_region *ut_create(const struct lshm_region_opts *opts)
 
 static void make_sockets(int sockets[2])
 {
-	if (socketpair(
-		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0)
 		ut_fail(UT_AT("socketpair()"), "%m");
 }
 
@@ -299,8 +301,8 @@ static void attach(struct lshm_region **region, int fd, unsigned int flags)
 		UT_OK(lshm_region_receive(region, fd, flags, NULL));
 }
 
-struct ut_child ut_spawn(struct lshm_region *region, unsigned int flags,
-    ut_body *body, void *arg)
+struct ut_child ut_spawn(
+    struct lshm_region *region, unsigned int flags, ut_body *body, void *arg)
 {
 	struct lshm_region *own = NULL;
 	struct ut_child child;
@@ -323,8 +325,7 @@ struct ut_child ut_spawn(struct lshm_region *region, unsigned int flags,
 	close(sockets[1]);
 	child.fd = sockets[0];
 	if (region && !ut_backend->named)
-		UT_OK(
-		    lshm_region_send(region, child.fd, flags & LSHM_RDONLY));
+		UT_OK(lshm_region_send(region, child.fd, flags & LSHM_RDONLY));
 	return child;
 }
 
@@ -344,8 +345,7 @@ void ut_join(struct ut_child *child)
 
 	count_check();
 	if (status)
-		ut_fail(UT_AT("ut_join()"),
-		    "the child did not end well: %s %d",
+		ut_fail(UT_AT("ut_join()"), "the child did not end well: %s %d",
 		    WIFSIGNALED(status) ? "signal" : "exit status",
 		    WIFSIGNALED(status) ? WTERMSIG(status)
 					: WEXITSTATUS(status));
@@ -375,6 +375,18 @@ void ut_kill(struct ut_child *child)
 {
 	kill(child->pid, SIGKILL);
 	ut_died_of(child, SIGKILL);
+}
+
+void ut_wait_gone(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd gone = {.fd = fd, .events = POLLIN};
+
+	if (fd < 0 && errno == ESRCH)
+		return;
+	if (fd < 0 || poll(&gone, 1, -1) < 0)
+		ut_fail(UT_AT("ut_wait_gone()"), "%m");
+	close(fd);
 }
 
 void ut_stop(struct ut_child *child)
@@ -454,11 +466,21 @@ static void unlink_names(void)
 		lshm_region_unlink(ut_new_name(), LSHM_BACKEND_DEFAULT);
 }
 
+/* End the test that runs, and begin no other; then clean up as always. */
+static void interrupt(int signal)
+{
+	interrupted = signal;
+	if (running)
+		kill(-(pid_t)running, SIGKILL);
+}
+
 /* In the test's own process. */
 static void run_here(const struct ut_test *test)
 {
 	unsigned int fds = ut_count_fds();
 
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
 	alarm((unsigned int)from_environment("LSHM_TEST_TIMEOUT", 60));
 	test->run();
 	unlink_names();
@@ -471,6 +493,8 @@ static void run_here(const struct ut_test *test)
 static const char *judge(int status, bool alive, unsigned int files,
     const char *example, char *text, size_t capacity)
 {
+	if (interrupted)
+		return "it was interrupted";
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
 		return "it hangs: killed when its time was up";
 	if (WIFSIGNALED(status)) {
@@ -525,6 +549,10 @@ static void run_test(void)
 
 	ut_backend = find_backend(CU_get_current_suite()->pName);
 	memset(shared, 0, sizeof(*shared));
+	if (interrupted) {
+		CU_FAIL("interrupted");
+		return;
+	}
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
@@ -533,16 +561,18 @@ static void run_test(void)
 		run_here(test);
 	}
 	setpgid(pid, pid);
-	waitpid(pid, &status, 0);
+	running = pid;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	running = 0;
 	alive = end_group(pid);
 	files = remove_files(example, sizeof(example));
 	total_checks += shared->checks;
 	skipped += WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED;
 	verdict = judge(status, alive, files, example, text, sizeof(text));
 	if (verdict)
-		fprintf(stderr,
-		    "\n    %s.\n    To run it alone: %s %s %s\n", verdict,
-		    program, ut_backend->name, name);
+		fprintf(stderr, "\n    %s.\n    To run it alone: %s %s %s\n",
+		    verdict, program, ut_backend->name, name);
 	CU_assertImplementation(verdict ? CU_FALSE : CU_TRUE, __LINE__,
 	    verdict ? verdict : "", name, "", CU_FALSE);
 }
@@ -585,6 +615,8 @@ int main(int argc, char **argv)
 	program = argv[0];
 	harness = getpid();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGINT, interrupt);
+	signal(SIGTERM, interrupt);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	snprintf(directory, sizeof(directory), "%s/lshm-ut.XXXXXX",
@@ -594,8 +626,8 @@ int main(int argc, char **argv)
 		perror("setting up");
 		return EXIT_FAILURE;
 	}
-	if (!register_tests(argc > 1 ? argv[1] : NULL,
-		argc > 2 ? argv[2] : NULL)) {
+	if (!register_tests(
+		argc > 1 ? argv[1] : NULL, argc > 2 ? argv[2] : NULL)) {
 		fprintf(stderr,
 		    "usage: %s [BACKEND [TEST]]: no such test or backend\n",
 		    program);
@@ -604,8 +636,8 @@ int main(int argc, char **argv)
 	}
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
-	failures = CU_get_number_of_tests_failed() +
-		   CU_get_number_of_suites_failed();
+	failures =
+	    CU_get_number_of_tests_failed() + CU_get_number_of_suites_failed();
 	printf("%s: %u of %u tests failed, %u skipped, %" PRIu64 " checks\n",
 	    program, failures, CU_get_number_of_tests_run(), skipped,
 	    total_checks);

@@ -69,14 +69,14 @@ struct ut_test {
 void ut_add(struct ut_test *test);
 
 /** UT_TEST(name, where) { ... } - define a test */
-#define UT_TEST(name_, where_)                                                 \
-	static void test_##name_(void);                                        \
-	static struct ut_test ut_test_##name_ = {                              \
-	    .name = #name_, .run = test_##name_, .where = where_};             \
-	__attribute__((constructor)) static void ut_add_##name_(void)          \
-	{                                                                      \
-		ut_add(&ut_test_##name_);                                      \
-	}                                                                      \
+#define UT_TEST(name_, where_)                                        \
+	static void test_##name_(void);                               \
+	static struct ut_test ut_test_##name_ = {                     \
+	    .name = #name_, .run = test_##name_, .where = where_};    \
+	__attribute__((constructor)) static void ut_add_##name_(void) \
+	{                                                             \
+		ut_add(&ut_test_##name_);                             \
+	}                                                             \
 	static void test_##name_(void)
 
 /* ---- the test that is running ---- */
@@ -96,13 +96,25 @@ const char *ut_dir(void);
 /** Create a region of this backend (opts as for lshm_region_open()). */
 struct lshm_region *ut_create(const struct lshm_region_opts *opts);
 /** Options that suit most tests: 1 MiB, which may grow to 64 MiB. */
-#define UT_SMALL                                                               \
-	(&(struct lshm_region_opts)LSHM_REGION_OPTS(                           \
-	    .size = MIB, .max_size = 64 * MIB))
+#define UT_SMALL                                                 \
+	(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB, \
+	    .max_size = 64 * MIB))
 /** Attach once more in this process: by ut_name, or through a socket. */
 int ut_try_reopen(struct lshm_region **out, struct lshm_region *region,
     unsigned int flags, const struct lshm_region_opts *opts);
 struct lshm_region *ut_reopen(struct lshm_region *region, unsigned int flags);
+
+/** Is mlock(2) without effect in this build? */
+#if defined(__SANITIZE_ADDRESS__)
+#define UT_NO_MLOCK 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UT_NO_MLOCK 1
+#endif
+#endif
+#ifndef UT_NO_MLOCK
+#define UT_NO_MLOCK 0
+#endif
 
 /** The test cannot be done here: says why and ends it as skipped. */
 void ut_skip(const char *reason, ...)
@@ -130,8 +142,8 @@ typedef void ut_body(struct lshm_region *region, int fd, void *arg);
  * Start a child that attaches to the region ut_name (NULL: to none), runs
  * @body, detaches and ends. An assertion that fails in it fails the test.
  */
-struct ut_child ut_spawn(struct lshm_region *region, unsigned int flags,
-    ut_body *body, void *arg);
+struct ut_child ut_spawn(
+    struct lshm_region *region, unsigned int flags, ut_body *body, void *arg);
 /** Wait until it has ended well. */
 void ut_join(struct ut_child *child);
 /** Kill it with SIGKILL and reap it. */
@@ -143,6 +155,8 @@ void ut_stop(struct ut_child *child);
 void ut_continue(struct ut_child *child);
 /** Wait until it has been killed by @signal. */
 void ut_died_of(struct ut_child *child, int signal);
+/** Wait until a process that is not a child of this one has ended. */
+void ut_wait_gone(pid_t pid);
 
 /** Talk: a number to, or from, the other end. */
 void ut_say(int fd, uint64_t value);
@@ -156,8 +170,7 @@ struct ut_at {
 	const char *text;
 };
 
-#define UT_AT(text)                                                            \
-	((const struct ut_at){__FILE__, __LINE__, text})
+#define UT_AT(text) ((const struct ut_at){__FILE__, __LINE__, text})
 
 void ut_fail(struct ut_at at, const char *format, ...)
     __attribute__((noreturn, format(printf, 2, 3)));
@@ -173,12 +186,12 @@ void ut_check_message(struct ut_at at, const char *const *words);
 #define UT_TRUE(condition) ut_check(UT_AT(#condition), (condition))
 
 /** Two unsigned numbers of which a relation is to hold; both are printed. */
-#define UT_CMP(left, op, right)                                                \
-	do {                                                                   \
-		uint64_t l_ = (left);                                          \
-		uint64_t r_ = (right);                                         \
-		ut_check_cmp(UT_AT(#left " " #op " " #right), l_ op r_, l_,    \
-		    r_);                                                       \
+#define UT_CMP(left, op, right)                                         \
+	do {                                                            \
+		uint64_t l_ = (left);                                   \
+		uint64_t r_ = (right);                                  \
+		ut_check_cmp(                                           \
+		    UT_AT(#left " " #op " " #right), l_ op r_, l_, r_); \
 	} while (0)
 
 /** A number, and what it is to be; both are printed. */
@@ -186,17 +199,16 @@ void ut_check_message(struct ut_at at, const char *const *words);
 	do {                                                                   \
 		uint64_t e_ = (uint64_t)(expected);                            \
 		uint64_t s_ = (uint64_t)(seen);                                \
-		ut_check_cmp(                                                  \
-		    UT_AT(#expected " == " #seen), e_ == s_, e_, s_);          \
+		ut_check_cmp(UT_AT(#expected " == " #seen), e_ == s_, e_, s_); \
 	} while (0)
 
 /** The same for addresses and for strings. */
-#define UT_PTR(expected, seen)                                                 \
-	do {                                                                   \
-		const volatile void *e_ = (expected);                          \
-		const volatile void *s_ = (seen);                              \
-		ut_check_cmp(UT_AT(#expected " == " #seen), e_ == s_,          \
-		    (uintptr_t)e_, (uintptr_t)s_);                             \
+#define UT_PTR(expected, seen)                                        \
+	do {                                                          \
+		const volatile void *e_ = (expected);                 \
+		const volatile void *s_ = (seen);                     \
+		ut_check_cmp(UT_AT(#expected " == " #seen), e_ == s_, \
+		    (uintptr_t)e_, (uintptr_t)s_);                    \
 	} while (0)
 #define UT_STR(expected, seen) ut_check_string(UT_AT(#seen), expected, seen)
 
@@ -209,16 +221,16 @@ void ut_check_message(struct ut_at at, const char *const *words);
  * A call that is to fail with this negative errno value, and whose message is
  * to contain all of these words (in any case; there is a message in any case).
  */
-#define UT_ERR(expected, call, ...)                                            \
-	ut_check_error(UT_AT(#call), expected, (call),                         \
+#define UT_ERR(expected, call, ...)                    \
+	ut_check_error(UT_AT(#call), expected, (call), \
 	    (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
 
 /** A call that is to return NULL, with a message that has these words. */
-#define UT_NULL(call, ...)                                                     \
-	do {                                                                   \
-		ut_check(UT_AT(#call " == NULL"), !(call));                    \
-		ut_check_message(UT_AT(#call),                                 \
-		    (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL});   \
+#define UT_NULL(call, ...)                                                   \
+	do {                                                                 \
+		ut_check(UT_AT(#call " == NULL"), !(call));                  \
+		ut_check_message(UT_AT(#call),                               \
+		    (const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL}); \
 	} while (0)
 
 #endif
