@@ -918,8 +918,7 @@ static void sweep_words(struct lshm_region *r, uint64_t head, uint64_t entry,
 		    w - LSHMI_HOLDER_LANE >= (int)r->max_lanes ||
 		    !dead[w - LSHMI_HOLDER_LANE])
 			continue;
-		/* [G] was that a word, or has the slab become something else?
- * */
+		/* [G] was that a word, or is the slab something else now? */
 		if ((lshmi_load_seq(pm(r, head)) ^ entry) & ~HOLDER_BITS)
 			return;
 		lshmi_cas16(&words[i], w, LSHMI_HOLDER_NONE);

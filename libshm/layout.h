@@ -125,8 +125,7 @@ struct lshmi_slot {
 	lshmi_u64 reserved[6];
 };
 
-/* A slot's word: state 2 | reaper's slot 12 | its generation 18 | generation 32
- * */
+/* A slot's word: state 2 | reaper's slot 12, generation 18 | generation 32 */
 enum { LSHMI_SLOT_FREE = 0, LSHMI_SLOT_ACTIVE = 1, LSHMI_SLOT_REAPING = 2 };
 
 /*

@@ -39,8 +39,7 @@ static uint32_t *low_half(struct lshm_mutex *m)
 #endif
 }
 
-/* The owner named by @w is dead: the lock is ours, unless others were faster.
- * */
+/* The owner named by @w is dead: ours, unless others were faster. */
 static int take_over(struct lshm_region *r, struct lshm_mutex *m, uint64_t w,
     struct lshmi_lane *lane)
 {
