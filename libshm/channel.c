@@ -1258,11 +1258,12 @@ static int join(struct end *e, uint64_t *position)
 		    e->kind == LSHMI_PRODUCER ? "producers" : "consumers");
 	e->index = i;
 	lshmi_fetch_or(&r->slots[r->slot].needs, LSHMI_NEEDS_CHANNELS);
-	lshmi_fetch_add(&ch->joined[e->kind], 1);
 	lshmi_fetch_or(&ch->active[e->kind], UINT64_C(1) << i);
 	x = walk_to_tail(e, lshmi_load_relaxed(&ch->tail), &w);
 	lshmi_store_seq(&end[i].cursor, x);
 	lshmi_store_seq(&end[i].word, end_word(r));
+	/* After the word: "all who ever joined are gone" must not hold yet. */
+	lshmi_fetch_add(&ch->joined[e->kind], 1);
 	*position = x;
 	/* [C] a message may have come, and be overwritten, unseen */
 	for (uint32_t k = 0; k < JOIN_TRIES; k++) {

@@ -162,7 +162,7 @@ static void cut_slab(struct cut *c, uint32_t class, uint64_t pages)
 	c->reciprocal = (UINT64_C(1) << RECIPROCAL_SHIFT) / c->size + 1;
 }
 
-void lshmi_heap_setup(void)
+static void make_cuts(void)
 {
 	for (uint32_t i = 0; i < LSHMI_CLASSES; i++) {
 		uint32_t size = class_size(i);
@@ -173,6 +173,13 @@ void lshmi_heap_setup(void)
 		    : size <= 32768 ? 8
 				    : 16);
 	}
+}
+
+void lshmi_heap_setup(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, make_cuts);
 }
 
 /* How the slab behind a head entry is cut; false: no such slab can be. */
@@ -364,8 +371,7 @@ static uint64_t cut_run(struct lshm_region *r, uint64_t p, uint64_t length,
 	uint64_t left = p + length - at - pages;
 	uint32_t gen;
 
-	/* [R] from the back to the front; the last store makes it all visible
- * */
+	/* [R] from the back to the front; the last store makes it visible */
 	if (left)
 		lshmi_store_relaxed(pm(r, at + pages),
 		    make_entry(LSHMI_PM_FREE, 0, 0, left,
