@@ -869,7 +869,8 @@ int lshm_producer_send(struct lshm_producer *producer, const void *data,
 
 	if (ret < 0)
 		return ret;
-	memcpy(message, data, size);
+	if (size)
+		memcpy(message, data, size);
 	loan = &producer->loans[producer->count - 1];
 	ret = publish(producer, loan, deadline);
 	if (ret < 0)
@@ -1122,7 +1123,8 @@ int lshm_consumer_receive(struct lshm_consumer *consumer, void *buffer,
 		    "the message has %zu bytes: the buffer has room for %zu",
 		    m.size, capacity);
 	}
-	memcpy(buffer, m.data, m.size);
+	if (m.size)
+		memcpy(buffer, m.data, m.size);
 	return lshm_consumer_release(consumer, &m);
 }
 

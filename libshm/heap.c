@@ -831,7 +831,10 @@ static bool hold(struct lshm_region *r, struct lshmi_lane *lane, uint64_t off)
 			lshmi_store_release(&lane->rec->foreign, 1);
 		if (holder == lane->mark)
 			return true;
-		/* Still marked with a dead lane whose reaper is under way? */
+		/* Marked with a dead lane whose reaper is still under way? */
+		if (holder != LSHMI_HOLDER_ATTACHED && !ours(r, holder) &&
+		    !lshmi_lane_gone(r, holder - LSHMI_HOLDER_LANE))
+			return false;
 		if (lshmi_holder_cas(r, off, holder, lane->mark))
 			return true;
 	}

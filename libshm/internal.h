@@ -113,6 +113,7 @@ int lshmi_reap(struct lshm_region *r, uint32_t slot);
 /* lane.c */
 struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r);
 void lshmi_lane_forget(struct lshm_region *r);
+bool lshmi_lane_gone(struct lshm_region *r, uint32_t lane);
 bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword);
 void lshmi_lane_decide(struct lshm_region *r, uint32_t lane);
 void lshmi_lane_apply(struct lshm_region *r, uint32_t lane);

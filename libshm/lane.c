@@ -178,20 +178,30 @@ void lshmi_lane_forget(struct lshm_region *r)
 	}
 }
 
+/* Does no living participant have this lane? */
+bool lshmi_lane_gone(struct lshm_region *r, uint32_t lane)
+{
+	uint32_t slot;
+	uint64_t s;
+
+	if (lane >= r->max_lanes)
+		return true; /* there is no such lane */
+	slot = (uint32_t)(lshmi_load_seq(&r->lanes[lane].word) & 0xffff) - 1;
+	if (slot >= r->max_participants)
+		return true; /* swept */
+	s = lshmi_load_seq(&r->slots[slot].word);
+	return lshmi_participant_dead(r, slot, (uint32_t)(s >> 32));
+}
+
 bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword)
 {
 	uint32_t lane = (uint32_t)((lockword >> 1) & 0xffff) - 1;
-	uint32_t gen = (uint32_t)(lockword >> 17), slot;
-	uint64_t w, s;
+	uint32_t gen = (uint32_t)(lockword >> 17);
 
-	if (lane >= r->max_lanes)
-		return true; /* no lane ever wrote that */
-	w = lshmi_load_seq(&r->lanes[lane].word);
-	slot = (uint32_t)(w & 0xffff) - 1;
-	if ((uint32_t)(w >> 16) != gen || slot >= r->max_participants)
-		return true; /* swept, perhaps used anew */
-	s = lshmi_load_seq(&r->slots[slot].word);
-	return lshmi_participant_dead(r, slot, (uint32_t)(s >> 32));
+	/* Another generation: swept, and used anew. */
+	return lane >= r->max_lanes ||
+	       (uint32_t)(lshmi_load_seq(&r->lanes[lane].word) >> 16) != gen ||
+	       lshmi_lane_gone(r, lane);
 }
 
 /* Did the pending replacement of a dead lane happen? Recorded once. */

@@ -515,6 +515,9 @@ static int check_header(
 	if (h->size > h->max_size || h->size % h->granule != 0 ||
 	    h->size < h->heap_off + LSHMI_PAGE)
 		return damaged("size at most", h->max_size, h->size);
+	/* It may have grown since the first look at the file. */
+	if (h->size > (uint64_t)st.st_size && fstat(s->fd, &st) < 0)
+		return lshmi_fail(errno, "fstat: %s", strerror(errno));
 	if (h->size > (uint64_t)st.st_size)
 		return damaged("bytes", h->size, (uint64_t)st.st_size);
 	return 0;

@@ -696,6 +696,38 @@ UT_TEST(grow_race, UT_EACH)
 	lshm_region_close(region);
 }
 
+static void slow_grower_body(struct lshm_region *region, int fd, void *arg)
+{
+	ut_say(fd, 0);
+	for (uint64_t size = 2 * MIB; size <= 64 * MIB; size += 64 * KIB)
+		UT_OK(lshm_region_grow(region, size));
+	ut_say(fd, 0);
+}
+
+/* Who attaches while it grows sees one size or the other, and no damage. */
+UT_TEST(attach_while_it_grows, UT_EACH)
+{
+	struct lshm_region *region;
+	struct ut_child child;
+	uint64_t size;
+
+	for (uint64_t i = ut_scale(5); i; i--) {
+		region = ut_create(UT_SMALL);
+		child = ut_spawn(region, 0, slow_grower_body, NULL);
+		ut_hear(child.fd);
+		for (size = 0; size < 64 * MIB;) {
+			struct lshm_region *again =
+			    ut_reopen(region, LSHM_RDONLY);
+
+			size = stat_of(again).size;
+			lshm_region_close(again);
+		}
+		ut_hear(child.fd);
+		ut_join(&child);
+		lshm_region_close(region);
+	}
+}
+
 /* ---- names ---- */
 
 UT_TEST(unlink, UT_NAMED)
