@@ -1495,6 +1495,8 @@ int lshm_channel_remove(struct lshm_region *region, const char *name)
 		w = lshmi_load_seq(&e.channel->slots[i]);
 		lshmi_cas(&e.channel->slots[i], w, w | LSHMI_NO_DESC);
 	}
+	/* What is claimed from here on is a reaper's to give back. */
+	lshmi_fetch_or(&r->slots[r->slot].needs, LSHMI_NEEDS_CHANNELS);
 	for (uint32_t i = 0, n = desc_count(r); i < n; i++) {
 		d = desc_at(r, i);
 		if (d && lshmi_load_relaxed(&d->channel) == e.offset &&
