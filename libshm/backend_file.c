@@ -192,6 +192,18 @@ int lshmi_file_unlink(const char *path)
 	return 0;
 }
 
+/* The program may have closed the descriptor, and its number be reused. */
+static int check_ours(const struct lshmi_store *s)
+{
+	struct stat st;
+
+	if (fstat(s->fd, &st) == 0 && st.st_dev == s->device &&
+	    st.st_ino == s->inode)
+		return 0;
+	return lshmi_fail(
+	    EBADF, "the region's descriptor was closed by this program");
+}
+
 /*
  * fallocate(2) and never ftruncate(2): a slow grower must not shrink what a
  * faster one has made. And never posix_fallocate(3), whose emulation writes.
@@ -199,8 +211,10 @@ int lshmi_file_unlink(const char *path)
 int lshmi_file_extend(struct lshmi_store *s, uint64_t from, uint64_t to)
 {
 	struct statfs fs;
-	int ret;
+	int ret = check_ours(s);
 
+	if (ret < 0)
+		return ret;
 	do
 		ret = fallocate(s->fd, 0, (off_t)from, (off_t)(to - from));
 	while (ret < 0 && errno == EINTR);
@@ -236,6 +250,8 @@ int lshmi_file_map(
 
 	if (from == to)
 		return 0;
+	if (check_ours(s) < 0)
+		return -EBADF;
 	if (mmap(base + from, to - from, prot, MAP_SHARED | MAP_FIXED, s->fd,
 		(off_t)from) == MAP_FAILED)
 		return lshmi_fail(errno == EAGAIN ? ENOMEM : errno,

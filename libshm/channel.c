@@ -79,7 +79,8 @@
 #define SLEEP_MIN   100000000  /* ns of the first sleep */
 #define SLEEP_MAX   1000000000 /* ns: the bound on noticing a death */
 #define JOIN_TRIES  1000000
-#define POLLS	    1024 /* fruitless polls between looks at who lives */
+#define LOSSES	    1000000 /* more lost races than this: damaged */
+#define POLLS	    1024    /* fruitless polls between looks at who lives */
 
 enum { FREE = 0, OWNED = 1, READY = 2, TAKEN = 3, DONE = 4 };
 
@@ -328,6 +329,8 @@ static uint64_t end_word(const struct lshm_region *r)
 	return (uint64_t)r->generation << 16 | (uint64_t)r->slot << 2 | 1;
 }
 
+#define JOINING UINT64_C(2) /* it is there, but its place is not settled yet */
+
 static uint32_t end_slot(uint64_t w)
 {
 	return (w >> 2) & 0xfff;
@@ -435,6 +438,8 @@ static int await(struct end *e, int64_t deadline,
 	}
 	for (uint32_t i = 0; i < e->spin; i++) {
 		lshmi_pause();
+		if (i % 16 == 15 && lshmi_now() >= deadline)
+			break;
 		ret = attempt(e, arg);
 		if (ret != -EAGAIN)
 			return ret;
@@ -442,8 +447,9 @@ static int await(struct end *e, int64_t deadline,
 	for (;;) {
 		q = e->queue;
 		lshmi_fetch_or(&q->sleepers[e->kind], bit);
-		lshmi_fetch_add(&q->sleeps, 1);
+		/* Before `sleeps`: a ring for this sleep is after this load. */
 		event = lshmi_load_seq(&q->event);
+		lshmi_fetch_add(&q->sleeps, 1);
 		if (e->kind == LSHMI_PRODUCER && e->mode == LSHM_BROADCAST)
 			syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED,
 			    0, 0);
@@ -454,6 +460,10 @@ static int await(struct end *e, int64_t deadline,
 		if (ret != -EAGAIN) {
 			lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
 			return ret;
+		}
+		if (e->queue != q) { /* it is to be waited for elsewhere now */
+			lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
+			continue;
 		}
 		until = deadline - now > sleep ? now + sleep : deadline;
 		ret =
@@ -507,7 +517,7 @@ static int explain(const struct end *e, int ret)
 /* The first position from @x on that is not filled; its slot's word in *w. */
 static uint64_t walk_to_tail(const struct end *e, uint64_t x, uint64_t *w)
 {
-	for (uint64_t i = 0; i < (uint64_t)e->depth * 4; i++) {
+	for (uint64_t i = 0; i < (uint64_t)e->depth * 4 + LOSSES; i++) {
 		*w = lshmi_load_seq(slot_at(e, x));
 		if (lap_of(*w) < lap_at(e, x))
 			break;
@@ -543,8 +553,10 @@ static bool redeliver(const struct end *e, struct lshmi_desc *d, uint64_t w)
 		if (end_live(e->region, end))
 			return false;
 	}
-	if (lshmi_cas(&d->word, w, turn(w, READY, 0, true)))
+	if (lshmi_cas(&d->word, w, turn(w, READY, 0, true))) {
 		lshmi_fetch_add(&e->channel->redelivered, 1);
+		ring(e->region, &e->channel->data);
+	}
 	return true;
 }
 
@@ -576,7 +588,7 @@ static int attempt_publish(struct end *e, void *arg)
 	bool gone = false;
 
 	for (uint32_t i = 0;; i++) {
-		if (i > e->depth * 4)
+		if (i > e->depth * 4 + LOSSES)
 			return -LSHM_ECORRUPT;
 		w = lshmi_load_seq(slot_at(e, x));
 		if (lap_of(w) >= lap_at(e, x)) { /* filled: go on from there */
@@ -761,6 +773,7 @@ int lshm_producer_loan(struct lshm_producer *producer, size_t size,
 	struct lshm_producer *p = producer;
 	struct lshm_region *r = p->e.region;
 	struct room room = {.size = size};
+	void *block;
 	uint32_t index;
 	uint64_t w;
 	int ret;
@@ -794,12 +807,15 @@ int lshm_producer_loan(struct lshm_producer *producer, size_t size,
 					  : "");
 		return ret;
 	}
+	block =
+	    lshmi_at(r, lshmi_load_relaxed(&room.desc->payload), size + !size);
+	if (!block) {
+		p->spare = index;
+		return explain(&p->e, -LSHM_ECORRUPT);
+	}
 	lshmi_store_relaxed(&room.desc->size, size);
-	p->loans[p->count++] = (struct loan){
-	    .message = r->base + lshmi_load_relaxed(&room.desc->payload),
-	    .desc = index,
-	};
-	*message = p->loans[p->count - 1].message;
+	*message = block;
+	p->loans[p->count++] = (struct loan){.message = block, .desc = index};
 	return 0;
 }
 
@@ -950,12 +966,15 @@ static enum look look_for_work(struct lshm_consumer *c, uint64_t *x,
 	struct lshmi_desc *d;
 	uint64_t w, word, taken, head;
 
-	for (uint64_t i = 0; i < (uint64_t)e->depth * 4; i++) {
+	for (uint64_t i = 0; i < (uint64_t)e->depth * 4 + LOSSES; i++) {
 		w = lshmi_load_seq(slot_at(e, *x));
 		if (lap_of(w) < lap_at(e, *x)) /* the tail */
 			return w & LSHMI_SLOT_END ? END : NOTHING;
 		if (lap_of(w) > lap_at(e, *x)) { /* long done: catch up */
-			*x = filled_with(e, w, *x) - e->depth + 1;
+			head = filled_with(e, w, *x) - e->depth + 1;
+			if (lshmi_load_relaxed(&ch->head) == *x)
+				lshmi_store_relaxed(&ch->head, head);
+			*x = head;
 			continue;
 		}
 		d = desc_of(w) == LSHMI_NO_DESC
@@ -1031,6 +1050,7 @@ int lshm_consumer_take(struct lshm_consumer *consumer,
 {
 	struct lshm_consumer *c = consumer;
 	struct lshm_message m;
+	uint32_t held = c->count;
 	int ret;
 
 	if (c->e.region->serial == 0)
@@ -1042,8 +1062,7 @@ int lshm_consumer_take(struct lshm_consumer *consumer,
 	    c->e.mode == LSHM_WORK ? attempt_take_work : attempt_take_next, &m);
 	if (ret == 0)
 		*message = m;
-	else if (ret == -LSHM_ECORRUPT && c->count &&
-		 c->held[c->count - 1].position == m.sequence)
+	else if (c->count > held) /* a damaged one: pass it by */
 		lshm_consumer_release(c, &m);
 	return ret == 0 ? 0 : explain(&c->e, ret);
 }
@@ -1103,8 +1122,9 @@ static void give_back(struct lshm_consumer *c, uint32_t i)
 	c->held[i] = c->held[--c->count];
 	c->next = h.position;
 	if (c->e.mode == LSHM_WORK)
-		lshmi_cas(&d->word, h.word,
-		    turn(h.word, READY, 0, true) - (UINT64_C(1) << 16));
+		if (lshmi_cas(&d->word, h.word,
+			turn(h.word, READY, 0, true) - (UINT64_C(1) << 16)))
+			ring(c->e.region, &c->e.channel->data);
 }
 
 int lshm_consumer_receive(struct lshm_consumer *consumer, void *buffer,
@@ -1263,16 +1283,18 @@ static int join(struct end *e, uint64_t *position)
 	lshmi_fetch_or(&ch->active[e->kind], UINT64_C(1) << i);
 	x = walk_to_tail(e, lshmi_load_relaxed(&ch->tail), &w);
 	lshmi_store_seq(&end[i].cursor, x);
-	lshmi_store_seq(&end[i].word, end_word(r));
-	/* After the word: "all who ever joined are gone" must not hold yet. */
+	lshmi_store_seq(&end[i].word, end_word(r) | JOINING);
+	/* After the word: who finds that some joined finds this one living. */
 	lshmi_fetch_add(&ch->joined[e->kind], 1);
 	*position = x;
 	/* [C] a message may have come, and be overwritten, unseen */
 	for (uint32_t k = 0; k < JOIN_TRIES; k++) {
 		x = walk_to_tail(e, *position, &w);
 		if (x == *position || e->kind == LSHMI_PRODUCER ||
-		    e->mode == LSHM_WORK)
+		    e->mode == LSHM_WORK) {
+			lshmi_store_seq(&end[i].word, end_word(r));
 			return 0;
+		}
 		*position = x;
 		lshmi_exchange(&end[i].cursor, x);
 	}
@@ -1284,6 +1306,7 @@ static int open_end(struct end *e, struct lshm_region *r, const char *name,
     uint32_t kind, const struct lshm_channel_opts *opts, uint64_t *position)
 {
 	void *block;
+	struct end now;
 	int ret = lshmi_enter(r);
 
 	for (int i = 0; i < 100 && ret >= 0; i++) {
@@ -1294,10 +1317,13 @@ static int open_end(struct end *e, struct lshm_region *r, const char *name,
 		    lshmi_lock_own(r, &r->header->directory_lock, "directory");
 		if (ret < 0)
 			return ret;
-		/* It may have been removed meanwhile. */
+		/* It may have been removed meanwhile, and made anew. */
 		if (lshm_object_open(r, name, LSHM_CHANNEL_TYPE, 0, &block) ==
 			0 &&
-		    block == e->channel) {
+		    block == e->channel &&
+		    find_parts(&now, r, e->offset, kind) &&
+		    now.depth == e->depth && now.mode == e->mode &&
+		    now.max_message == e->max_message) {
 			ret = join(e, position);
 			lshmi_unlock(r, &r->header->directory_lock);
 			if (ret == 0)
@@ -1378,10 +1404,15 @@ static int attempt_meet(struct end *e, void *arg)
 	const uint32_t *wanted = arg;
 	uint32_t other =
 	    e->kind == LSHMI_PRODUCER ? LSHMI_CONSUMER : LSHMI_PRODUCER;
+	uint32_t i, n = 0;
+	uint64_t w;
 
 	e->queue =
 	    e->kind == LSHMI_PRODUCER ? &e->channel->space : &e->channel->data;
-	return count_live(e, other) >= *wanted ? 0 : -EAGAIN;
+	/* Who is still joining may yet skip what is published now. */
+	FOR_ENDS(e, other, i, w)
+		n += !(w & JOINING) && end_live(e->region, w);
+	return n >= *wanted ? 0 : -EAGAIN;
 }
 
 static int meet(struct end *e, uint32_t wanted, int64_t deadline)

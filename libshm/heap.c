@@ -580,7 +580,9 @@ static bool pick_up(struct lshmi_lane *lane, struct lshmi_class *cl)
 	uint16_t *words;
 	struct cut c;
 
-	if (!cl->current || !cut_of(&c, lshmi_load_relaxed(pm(r, cl->current))))
+	if (!cl->current ||
+	    !cut_of(&c, lshmi_load_relaxed(pm(r, cl->current))) ||
+	    c.size != cl->size || c.pages > page_count(r) - cl->current)
 		return false;
 	words =
 	    (uint16_t *)(r->base + ((uint64_t)cl->current << LSHMI_PAGE_SHIFT));

@@ -58,6 +58,7 @@ struct lshm_region {
 	struct lshmi_slot *slots;
 	struct lshmi_lane_rec *lanes;
 	uint64_t *pagemap;
+	uint64_t directory_off;
 	uint64_t heap_off;
 	uint64_t granule;
 	uint32_t max_participants;
@@ -115,7 +116,7 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r);
 void lshmi_lane_forget(struct lshm_region *r);
 bool lshmi_lane_gone(struct lshm_region *r, uint32_t lane);
 bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword);
-void lshmi_lane_decide(struct lshm_region *r, uint32_t lane);
+void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen);
 void lshmi_lane_apply(struct lshm_region *r, uint32_t lane);
 
 struct lshmi_lane_cache {

@@ -204,14 +204,19 @@ bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword)
 	       lshmi_lane_gone(r, lane);
 }
 
-/* Did the pending replacement of a dead lane happen? Recorded once. */
-void lshmi_lane_decide(struct lshm_region *r, uint32_t lane)
+/*
+ * Did the pending replacement of a dead lane happen? Recorded once. The lane
+ * may have been swept and be somebody else's by now: the intent is the dead
+ * one's only if the lane still has its generation after the intent was read.
+ */
+void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
 	uint64_t w = lshmi_load_seq(&rec->intent);
 	uint64_t *field, block;
 
-	if ((w & 3) != LSHMI_INTENT_PENDING)
+	if ((w & 3) != LSHMI_INTENT_PENDING ||
+	    (uint32_t)(lshmi_load_seq(&rec->word) >> 16) != gen)
 		return;
 	field = lshmi_at(r, lshmi_load_relaxed(&rec->intent_field), 8);
 	block = lshmi_load_relaxed(&rec->intent_new);

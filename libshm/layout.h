@@ -204,7 +204,7 @@ struct lshmi_waitq {
 	lshmi_u64 reserved[5];
 };
 
-/* An end of a channel: @word is 0, or generation 32 | slot 12 | 1. */
+/* An end: @word is 0, or generation 32 | slot 12 | joining 1 | 1. */
 struct lshmi_endpoint {
 	lshmi_u64 word;
 	lshmi_u64 cursor; /* broadcast consumer: the oldest it still needs */

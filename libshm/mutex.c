@@ -41,14 +41,14 @@ static uint32_t *low_half(struct lshm_mutex *m)
 
 /* The owner named by @w is dead: ours, unless others were faster. */
 static int take_over(struct lshm_region *r, struct lshm_mutex *m, uint64_t w,
-    struct lshmi_lane *lane)
+    struct lshmi_lane *lane, uint64_t slept)
 {
 	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1, slot;
 
 	/* What it had begun is decided before anybody can change the field. */
 	if (dead < r->max_lanes)
-		lshmi_lane_decide(r, dead);
-	if (!lshmi_cas(&m->word, w, lane->lockword | (w & WAITERS)))
+		lshmi_lane_decide(r, dead, (uint32_t)(w >> 17));
+	if (!lshmi_cas(&m->word, w, lane->lockword | (w & WAITERS) | slept))
 		return 0;
 	if (dead < r->max_lanes) {
 		slot = (uint32_t)(lshmi_load_relaxed(&r->lanes[dead].word) &
@@ -87,16 +87,21 @@ int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 			continue;
 		}
 		if (lshmi_lane_dead(r, w)) {
-			if (take_over(r, m, w, lane))
+			if (take_over(r, m, w, lane, slept))
 				return LSHM_OWNER_DIED;
 			continue;
 		}
 		if (deadline == LSHM_NOW)
 			return lshmi_fail(EAGAIN, "the lock is held");
 		until = lshmi_now();
-		if (until >= deadline)
+		if (until >= deadline) {
+			/* The wake may have been for others who sleep. */
+			if (slept && !(w & WAITERS) &&
+			    !lshmi_cas(&m->word, w, w | WAITERS))
+				continue;
 			return lshmi_fail(
 			    ETIMEDOUT, "the lock was held until the deadline");
+		}
 		until = deadline - until > sleep ? until + sleep : deadline;
 		if (!(w & WAITERS) && !lshmi_cas(&m->word, w, w | WAITERS))
 			continue;

@@ -16,14 +16,14 @@
 
 #include "internal.h"
 
-#define CHAIN_MAX 65536 /* blocks; a longer chain is a damaged one */
+#define CHAIN_MAX 1024 /* blocks; a longer chain is a damaged one */
 
 /* The entry at a cursor, which moves on; NULL: the end. */
 static struct lshmi_entry *entry_next(struct lshm_region *r, uint64_t *cursor)
 {
 	uint64_t block = *cursor / LSHMI_DIRECTORY_ENTRIES;
 	uint64_t index = *cursor % LSHMI_DIRECTORY_ENTRIES;
-	uint64_t off = r->header->directory_off;
+	uint64_t off = r->directory_off;
 	struct lshmi_directory *d;
 
 	if (block >= CHAIN_MAX)
@@ -71,8 +71,11 @@ static bool read_entry(
 		if (info->offset == 0)
 			return false;
 		info->size = lshmi_load_relaxed(&e->size);
-		memcpy(info->name, e->name, sizeof(info->name));
-		memcpy(info->type, e->type, sizeof(info->type));
+		/* each load is an acquire: the last looks come after them */
+		for (size_t k = 0; k < sizeof(info->name); k++)
+			info->name[k] = lshmi_load_acquire(&e->name[k]);
+		for (size_t k = 0; k < sizeof(info->type); k++)
+			info->type[k] = lshmi_load_acquire(&e->type[k]);
 		info->name[sizeof(info->name) - 1] = '\0';
 		info->type[sizeof(info->type) - 1] = '\0';
 		if (lshmi_load_seq(&e->offset) == info->offset &&

@@ -168,7 +168,7 @@ static bool sweep(struct lshm_region *r, uint32_t slot)
 			continue;
 		dead[i] = true;
 		mark = (uint16_t)(LSHMI_HOLDER_LANE + i);
-		lshmi_lane_decide(r, i);
+		lshmi_lane_decide(r, i, (uint32_t)(w >> 16));
 		lshmi_lane_apply(r, i);
 	}
 	if (r->slots[slot].needs & LSHMI_NEEDS_CHANNELS)
@@ -192,9 +192,10 @@ static bool reaper_alive(struct lshm_region *r, uint32_t slot, uint64_t w)
 	uint32_t by = word_by(w);
 	uint64_t other;
 
-	if (by == slot) /* it works from the slot's own lock */
-		return (r->observer || by != r->slot) ? !slot_gone(r, slot)
-						      : true;
+	/* It works from the slot's own lock; the pid is the dead one's. */
+	if (by == slot)
+		return by == r->slot || r->store.backend->alive(&r->store, slot,
+					    (int)r->slot) != LSHMI_DEAD;
 	if (by >= r->max_participants)
 		return false;
 	other = lshmi_load_seq(&r->slots[by].word);
@@ -229,14 +230,16 @@ int lshmi_reap(struct lshm_region *r, uint32_t slot)
 		return 0;
 	mine =
 	    make_word(LSHMI_SLOT_REAPING, word_gen(w), r->slot, r->generation);
-	if (lshmi_cas(&r->slots[slot].word, w, mine)) {
-		/* What it held may be of a kind only a newer library knows. */
-		if ((r->slots[slot].needs & ~LSHMI_NEEDS_KNOWN) == 0 &&
-		    sweep(r, slot)) {
+	/* What it held may be of a kind only a newer library knows: mark it as
+	 * reaped by nobody, and leave it to that one. */
+	if (r->slots[slot].needs & ~LSHMI_NEEDS_KNOWN)
+		lshmi_cas(&r->slots[slot].word, w,
+		    make_word(LSHMI_SLOT_REAPING, word_gen(w), 0xfff, 0));
+	else if (lshmi_cas(&r->slots[slot].word, w, mine)) {
+		if (sweep(r, slot)) {
 			log_death(r, slot, word_gen(w));
-			lshmi_store_seq(&r->slots[slot].word,
+			ret = lshmi_cas(&r->slots[slot].word, mine,
 			    make_word(LSHMI_SLOT_FREE, word_gen(w) + 1, 0, 0));
-			ret = 1;
 		}
 	}
 	pthread_mutex_unlock(&r->reaping);
@@ -262,7 +265,7 @@ static void describe_self(struct lshm_region *r, struct lshmi_slot *s)
 static int move_in(struct lshm_region *r, uint32_t slot)
 {
 	struct lshmi_slot *s = &r->slots[slot];
-	uint64_t w = lshmi_load_seq(&s->word);
+	uint64_t w = lshmi_load_seq(&s->word), mine;
 	uint32_t gen = word_gen(w);
 
 	r->slot = slot;
@@ -278,15 +281,13 @@ static int move_in(struct lshm_region *r, uint32_t slot)
 	    reaper_alive(r, slot, w))
 		return 0;
 	r->generation = gen + 1;
-	if (!lshmi_cas(
-		&s->word, w, make_word(LSHMI_SLOT_REAPING, gen, slot, gen + 1)))
-		return 0;
-	if (!sweep(r, slot))
+	mine = make_word(LSHMI_SLOT_REAPING, gen, slot, gen + 1);
+	if (!lshmi_cas(&s->word, w, mine) || !sweep(r, slot))
 		return 0;
 	log_death(r, slot, gen);
 	describe_self(r, s);
-	lshmi_store_seq(&s->word, make_word(LSHMI_SLOT_ACTIVE, gen + 1, 0, 0));
-	return 1;
+	return lshmi_cas(
+	    &s->word, mine, make_word(LSHMI_SLOT_ACTIVE, gen + 1, 0, 0));
 }
 
 int lshmi_participant_attach(struct lshm_region *r)
@@ -298,7 +299,7 @@ int lshmi_participant_attach(struct lshm_region *r)
 		for (uint32_t i = 0; i < r->max_participants; i++) {
 			uint64_t w = lshmi_load_acquire(&r->slots[i].word);
 
-			if ((word_state(w) == LSHMI_SLOT_FREE) != (pass == 0))
+			if (pass == 0 && word_state(w) != LSHMI_SLOT_FREE)
 				continue;
 			ret = r->store.backend->claim(&r->store, i);
 			if (ret == -EAGAIN)

@@ -45,10 +45,16 @@
 static LIST_HEAD(, lshm_region) open_regions;
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* The parent's handles are wiped, and may be unmapped: no list of them. */
+static void forked(void)
+{
+	LIST_INIT(&open_regions);
+	lshmi_process_unlock();
+}
+
 static void exclude_fork(void)
 {
-	pthread_atfork(
-	    lshmi_process_lock, lshmi_process_unlock, lshmi_process_unlock);
+	pthread_atfork(lshmi_process_lock, lshmi_process_unlock, forked);
 }
 
 void lshmi_process_lock(void)
@@ -151,6 +157,7 @@ static void use_header(struct lshm_region *r, const struct lshmi_header *h)
 {
 	r->max_size = h->max_size;
 	r->granule = h->granule;
+	r->directory_off = h->directory_off;
 	r->heap_off = h->heap_off;
 	r->max_participants = h->max_participants;
 	r->max_lanes = h->max_lanes;
@@ -859,7 +866,8 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 	}
 	for (uint32_t i = 0; i < region->max_participants; i++) {
 		lshm_region_participant(region, i, &p);
-		info->participants += p.state != LSHM_PARTICIPANT_FREE;
+		info->participants += p.state == LSHM_PARTICIPANT_ALIVE ||
+				      p.state == LSHM_PARTICIPANT_DEAD;
 		info->dead += p.state == LSHM_PARTICIPANT_DEAD ||
 			      p.state == LSHM_PARTICIPANT_REAPING;
 	}
