@@ -22,8 +22,8 @@ const struct lshmi_backend *lshmi_backend_by_id(uint32_t id)
 	return NULL;
 }
 
-const struct lshmi_backend *lshmi_backend_by_name(
-    const char **name, uint32_t id)
+int lshmi_backend_by_name(
+    const struct lshmi_backend **out, const char **name, uint32_t id)
 {
 	const char *colon = strchr(*name, ':');
 	size_t n = colon ? (size_t)(colon - *name) : 0;
@@ -32,29 +32,25 @@ const struct lshmi_backend *lshmi_backend_by_name(
 		if (strlen(backends[i]->name) != n ||
 		    memcmp(backends[i]->name, *name, n) != 0)
 			continue;
-		if (id != LSHM_BACKEND_DEFAULT && id != backends[i]->id) {
-			lshmi_fail(EINVAL,
+		if (id != LSHM_BACKEND_DEFAULT && id != backends[i]->id)
+			return lshmi_fail(EINVAL,
 			    "the name \"%s\" asks for the %s backend, the "
 			    "options for another one",
 			    *name, backends[i]->name);
-			return NULL;
-		}
 		*name = colon + 1;
-		return backends[i];
+		*out = backends[i];
+		return 0;
 	}
-	if ((colon && n == 6 && memcmp(*name, "kernel", n) == 0) ||
-	    id == LSHM_BACKEND_KERNEL) {
-		lshmi_fail(ENOTSUP,
+	if ((n == 6 && memcmp(*name, "kernel", n) == 0) ||
+	    id == LSHM_BACKEND_KERNEL)
+		return lshmi_fail(ENOTSUP,
 		    "this version has no kernel backend: use posix, memfd or "
 		    "file");
-		return NULL;
-	}
-	if (id == LSHM_BACKEND_DEFAULT)
-		id = LSHM_BACKEND_POSIX;
-	if (!lshmi_backend_by_id(id))
-		lshmi_fail(EINVAL,
+	*out = lshmi_backend_by_id(id ? id : LSHM_BACKEND_POSIX);
+	if (!*out)
+		return lshmi_fail(EINVAL,
 		    "backend %u: expected 0 (default), 1 (posix), 2 (memfd) or "
 		    "3 (file)",
 		    id);
-	return lshmi_backend_by_id(id);
+	return 0;
 }

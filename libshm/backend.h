@@ -80,12 +80,9 @@ extern const struct lshmi_backend lshmi_backend_file;
 /* By number (a region knows its own); NULL: this version has none such. */
 const struct lshmi_backend *lshmi_backend_by_id(uint32_t id);
 
-/*
- * By a name's prefix, or else @id; *name is moved past the prefix. NULL:
- * lshm_error() says why.
- */
-const struct lshmi_backend *lshmi_backend_by_name(
-    const char **name, uint32_t id);
+/* By a name's prefix, or else @id; *name is moved past the prefix. */
+int lshmi_backend_by_name(
+    const struct lshmi_backend **out, const char **name, uint32_t id);
 
 /* backend_file.c: what the backends that have a path share */
 int lshmi_file_create(

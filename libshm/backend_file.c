@@ -126,15 +126,15 @@ int lshmi_file_reveal(struct lshmi_store *s)
 	char self[64];
 
 	if (s->linked) {
-		if (link(s->temporary, s->path) < 0)
-			return -errno;
-		unlink(s->temporary);
+		if (renameat2(AT_FDCWD, s->temporary, AT_FDCWD, s->path,
+			RENAME_NOREPLACE) < 0)
+			return fail_path(errno, "cannot name", s->path);
 		s->linked = false;
 		return 0;
 	}
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", s->fd);
 	if (linkat(AT_FDCWD, self, AT_FDCWD, s->path, AT_SYMLINK_FOLLOW) < 0)
-		return -errno;
+		return fail_path(errno, "cannot name", s->path);
 	return 0;
 }
 

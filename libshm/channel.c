@@ -571,7 +571,7 @@ static bool is_done(const struct end *e, uint64_t slot_word)
 	d = desc_at(e->region, desc_of(slot_word));
 	if (!d)
 		return true; /* damaged: nobody can take it either */
-	w = lshmi_load_acquire(&d->word);
+	w = lshmi_load_seq(&d->word);
 	if (state_of(w) == TAKEN)
 		redeliver(e, d, w);
 	return state_of(w) == DONE;
@@ -980,7 +980,7 @@ static enum look look_for_work(struct lshm_consumer *c, uint64_t *x,
 		d = desc_of(w) == LSHMI_NO_DESC
 			? NULL
 			: desc_at(e->region, desc_of(w));
-		word = d ? lshmi_load_acquire(&d->word) : DONE;
+		word = d ? lshmi_load_seq(&d->word) : DONE;
 		/* The word counts only if the slot still names it. */
 		if (d && lshmi_load_seq(slot_at(e, *x)) != w)
 			continue;

@@ -155,8 +155,8 @@ enum {
 
 /*
  * A named object. It exists if @offset is not 0; the other fields are written
- * while it is 0, all under directory_lock. @version goes up before and after
- * each change, so that readers without the lock notice.
+ * while it is 0, all under directory_lock. @version goes up before they change,
+ * so that readers without the lock notice.
  */
 struct lshmi_entry {
 	lshmi_u64 offset;

@@ -586,12 +586,9 @@ int lshm_region_open(struct lshm_region **out, const char *name,
 	if (ret < 0)
 		return ret;
 	lshmi_heap_setup();
-	backend = lshmi_backend_by_name(&plain, o.backend);
-	if (!backend)
-		return o.backend == LSHM_BACKEND_KERNEL ||
-			       strncmp(name, "kernel:", 7) == 0
-			   ? -ENOTSUP
-			   : -EINVAL;
+	ret = lshmi_backend_by_name(&backend, &plain, o.backend);
+	if (ret < 0)
+		return ret;
 	memfd = backend->id == LSHM_BACKEND_MEMFD;
 	for (int tries = 0; tries < 100; tries++) {
 		r = new_handle(flags);
@@ -781,11 +778,10 @@ void lshm_region_close(struct lshm_region *region)
 
 int lshm_region_unlink(const char *name, uint32_t backend)
 {
-	const struct lshmi_backend *b = lshmi_backend_by_name(&name, backend);
+	const struct lshmi_backend *b;
+	int ret = lshmi_backend_by_name(&b, &name, backend);
 
-	if (!b)
-		return backend == LSHM_BACKEND_KERNEL ? -ENOTSUP : -EINVAL;
-	return b->unlink(name);
+	return ret < 0 ? ret : b->unlink(name);
 }
 
 void *lshm_region_base(const struct lshm_region *region)

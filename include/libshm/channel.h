@@ -305,7 +305,7 @@ LSHM_API int lshm_channel_endpoint(struct lshm_region *region, const char *name,
  *
  * Return: 0; -EBUSY it has living producers or consumers; -ENOENT;
  * -EPROTOTYPE; -EROFS; -ECHILD.
- * Crash: the channel is there, perhaps ended and emptied, or gone.
+ * Crash: the channel is there, perhaps emptied, or gone.
  */
 LSHM_API int lshm_channel_remove(struct lshm_region *region, const char *name);
 

@@ -79,7 +79,7 @@ struct lshm_object_info {
  * @cursor: [in,out] 0 to begin
  * @info:   [out] the next object
  *
- * Return: 0; -ENOENT no more; -ECHILD; -LSHM_ECORRUPT.
+ * Return: 0; -ENOENT no more; -ECHILD.
  */
 LSHM_API int lshm_object_next(struct lshm_region *region, uint64_t *cursor,
     struct lshm_object_info *info);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """lint.py CHECK [ROOT] - look over the sources; prints FILE:LINE and what to do
 
+  all          all of these:
   spdx         every file says its licence in its first lines
   doc          every public function has a comment block right above it
   atomics      atomic accesses go through libshm/atomic.h (examples and
@@ -156,14 +157,16 @@ CHECKS = {f.__name__: f
 
 
 def main():
-    if len(sys.argv) not in (2, 3) or sys.argv[1] not in CHECKS:
+    if len(sys.argv) not in (2, 3) or sys.argv[1] not in [*CHECKS, "all"]:
         sys.exit(__doc__)
+    checks = CHECKS if sys.argv[1] == "all" else sys.argv[1:2]
     os.chdir(sys.argv[2] if len(sys.argv) == 3 else
              os.path.join(os.path.dirname(__file__), "../.."))
     found = 0
-    for name, line, advice in CHECKS[sys.argv[1]]():
-        print(f"{name}:{line}: {advice}")
-        found += 1
+    for check in checks:
+        for name, line, advice in CHECKS[check]():
+            print(f"{name}:{line}: {advice}")
+            found += 1
     if found:
         sys.exit(f"{sys.argv[1]}: {found} to mend")
 
