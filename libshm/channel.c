@@ -152,11 +152,22 @@ static uint64_t *slot_at(const struct end *e, uint64_t position)
 	return &e->channel->slots[position & (e->depth - 1)];
 }
 
+/*
+ * How many laps a slot is beyond being filled with @position: 0 it is filled
+ * with it, -1 it is the next to be. Laps wrap around.
+ */
+static int64_t ahead(const struct end *e, uint64_t word, uint64_t position)
+{
+	return (int64_t)((lap_of(word) - lap_at(e, position))
+			 << LSHMI_SLOT_LAP_SHIFT) >>
+	       LSHMI_SLOT_LAP_SHIFT;
+}
+
 /* The position a slot is filled with, given its word and any position in it. */
 static uint64_t filled_with(
     const struct end *e, uint64_t word, uint64_t position)
 {
-	return ((lap_of(word) - 1) << e->shift) | (position & (e->depth - 1));
+	return position + ((uint64_t)ahead(e, word, position) << e->shift);
 }
 
 static uint32_t state_of(uint64_t w)
@@ -292,7 +303,7 @@ static bool in_log(
 	if (!find_parts(&e, r, lshmi_load_relaxed(&d->channel), 0))
 		return false;
 	w = lshmi_load_seq(slot_at(&e, position));
-	return desc_of(w) == index && lap_of(w) == lap_at(&e, position);
+	return desc_of(w) == index && ahead(&e, w, position) == 0;
 }
 
 /* Give the payload of a descriptor that the caller owns back to the heap. */
@@ -420,7 +431,7 @@ static int await(struct end *e, int64_t deadline,
 {
 	struct lshm_region *r = e->region;
 	uint64_t bit = UINT64_C(1) << e->index;
-	int64_t sleep = SLEEP_MIN, now, until;
+	int64_t sleep = SLEEP_MIN, look = 0, now, until;
 	struct lshmi_waitq *q;
 	uint32_t event;
 	int ret;
@@ -465,14 +476,18 @@ static int await(struct end *e, int64_t deadline,
 			lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
 			continue;
 		}
-		until = deadline - now > sleep ? now + sleep : deadline;
-		ret =
-		    r->store.backend->wait(&r->store, &q->event, event, until);
+		/* Signals and rings in vain do not put off the look at who
+		 * lives. */
+		if (look == 0)
+			look = now + sleep;
+		until = look < deadline ? look : deadline;
+		r->store.backend->wait(&r->store, &q->event, event, until);
 		lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
 		if (r->serial == 0)
 			return lshmi_fail_fork();
-		if (ret == -ETIMEDOUT) {
+		if (lshmi_now() >= until) {
 			reap_ends(e);
+			look = 0;
 			sleep = sleep * 2 < SLEEP_MAX ? sleep * 2 : SLEEP_MAX;
 		} else if (lshmi_now() - now < SHORT_SLEEP) {
 			e->spin = SPIN_MAX;
@@ -519,7 +534,7 @@ static uint64_t walk_to_tail(const struct end *e, uint64_t x, uint64_t *w)
 {
 	for (uint64_t i = 0; i < (uint64_t)e->depth * 4 + LOSSES; i++) {
 		*w = lshmi_load_seq(slot_at(e, x));
-		if (lap_of(*w) < lap_at(e, x))
+		if (ahead(e, *w, x) < 0)
 			break;
 		x = filled_with(e, *w, x) + 1;
 	}
@@ -591,14 +606,14 @@ static int attempt_publish(struct end *e, void *arg)
 		if (i > e->depth * 4 + LOSSES)
 			return -LSHM_ECORRUPT;
 		w = lshmi_load_seq(slot_at(e, x));
-		if (lap_of(w) >= lap_at(e, x)) { /* filled: go on from there */
+		if (ahead(e, w, x) >= 0) { /* filled: go on from there */
 			x = filled_with(e, w, x) + 1;
 			hint = lshmi_load_relaxed(&e->channel->tail);
 			if (hint > x)
 				x = hint;
 			continue;
 		}
-		if (lap_of(w) + 1 != lap_at(e, x))
+		if (ahead(e, w, x) != -1)
 			return -LSHM_ECORRUPT;
 		if (w & LSHMI_SLOT_END)
 			return -ESHUTDOWN;
@@ -641,27 +656,23 @@ static int attempt_publish(struct end *e, void *arg)
 static uint32_t get_desc(struct lshm_producer *p)
 {
 	struct lshm_region *r = p->e.region;
-	uint32_t index = p->spare, count, look;
+	uint32_t index = p->spare, count;
 
 	p->spare = LSHMI_NO_DESC;
 	if (index != LSHMI_NO_DESC)
 		return index;
-	for (int round = 0; round < 3; round++) {
+	for (int round = 0; round <= LSHMI_DESC_SEGMENTS; round++) {
 		count = desc_count(r);
-		/* A short look first; all of them if there cannot be more. */
-		look = round == 0 && count > 256 ? 256 : count;
-		for (uint32_t i = 0; i < look; i++) {
+		/* All of them: a new one is never given back. */
+		for (uint32_t i = 0; i < count; i++) {
 			index = p->rover = (p->rover + 1) % count;
 			if (desc_at(r, index) &&
 			    claim(r, desc_at(r, index), index))
 				return index;
 		}
-		if (round < 2 && add_segment(r) == 0) {
-			p->rover = count ? count - 1 : 0;
-			round = 0;
-		} else if (round == 1) {
+		if (add_segment(r) < 0)
 			break;
-		}
+		p->rover = count ? count - 1 : 0;
 	}
 	return LSHMI_NO_DESC;
 }
@@ -692,8 +703,7 @@ static uint32_t reclaim(struct end *e)
 
 	for (; first < x; first++) {
 		w = lshmi_load_seq(slot_at(e, first));
-		if (lap_of(w) == lap_at(e, first) &&
-		    desc_of(w) != LSHMI_NO_DESC &&
+		if (ahead(e, w, first) == 0 && desc_of(w) != LSHMI_NO_DESC &&
 		    (e->mode == LSHM_BROADCAST ? first < needed
 					       : is_done(e, w)))
 			lshmi_cas(slot_at(e, first), w, w | LSHMI_NO_DESC);
@@ -720,7 +730,7 @@ static bool backlog(const struct end *e)
 		return oldest_needed(e, x) < x;
 	for (; first < x; first++) {
 		w = lshmi_load_seq(slot_at(e, first));
-		if (lap_of(w) == lap_at(e, first) && !is_done(e, w))
+		if (ahead(e, w, first) == 0 && !is_done(e, w))
 			return true;
 	}
 	return false;
@@ -788,7 +798,7 @@ int lshm_producer_loan(struct lshm_producer *producer, size_t size,
 		return lshmi_fail(EUSERS,
 		    "%d loans are open: publish or discard one first",
 		    HELD_MAX);
-	walk_to_tail(&p->e, p->tail, &w);
+	walk_to_tail(&p->e, lshmi_load_relaxed(&p->e.channel->tail), &w);
 	if (w & LSHMI_SLOT_END)
 		return explain(&p->e, -ESHUTDOWN);
 	index = get_desc(p);
@@ -938,7 +948,7 @@ static int attempt_take_next(struct end *e, void *arg)
 	bool gone = false;
 
 	e->queue = &e->channel->data;
-	while (lap_of(w) + 1 == lap_at(e, x)) { /* not filled yet */
+	while (ahead(e, w, x) == -1) { /* not filled yet */
 		if (w & LSHMI_SLOT_END)
 			return -ENODATA;
 		if (gone)
@@ -949,7 +959,7 @@ static int attempt_take_next(struct end *e, void *arg)
 		/* Look once more, at what they left. */
 		w = lshmi_load_seq(slot_at(e, x));
 	}
-	if (lap_of(w) != lap_at(e, x) || !desc_at(e->region, desc_of(w)))
+	if (ahead(e, w, x) != 0 || !desc_at(e->region, desc_of(w)))
 		return -LSHM_ECORRUPT;
 	c->next = x + 1;
 	return fill_in(c, x, desc_of(w), 0, arg);
@@ -968,9 +978,9 @@ static enum look look_for_work(struct lshm_consumer *c, uint64_t *x,
 
 	for (uint64_t i = 0; i < (uint64_t)e->depth * 4 + LOSSES; i++) {
 		w = lshmi_load_seq(slot_at(e, *x));
-		if (lap_of(w) < lap_at(e, *x)) /* the tail */
+		if (ahead(e, w, *x) < 0) /* the tail */
 			return w & LSHMI_SLOT_END ? END : NOTHING;
-		if (lap_of(w) > lap_at(e, *x)) { /* long done: catch up */
+		if (ahead(e, w, *x) > 0) { /* long done: catch up */
 			head = filled_with(e, w, *x) - e->depth + 1;
 			if (lshmi_load_relaxed(&ch->head) == *x)
 				lshmi_store_relaxed(&ch->head, head);
@@ -1586,8 +1596,7 @@ int lshm_channel_stat(struct lshm_region *region, const char *name,
 	}
 	for (first = x > e.depth ? x - e.depth : 0; first < x; first++) {
 		w = lshmi_load_seq(slot_at(&e, first));
-		if (lap_of(w) != lap_at(&e, first) ||
-		    desc_of(w) == LSHMI_NO_DESC)
+		if (ahead(&e, w, first) != 0 || desc_of(w) == LSHMI_NO_DESC)
 			continue;
 		d = desc_at(region, desc_of(w));
 		info->backlog +=

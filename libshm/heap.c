@@ -496,7 +496,7 @@ static void give_back_empty(struct lshmi_lane *lane, const struct where *w)
 }
 
 /* Get pages, growing the region if need be: the first one's number, or 0. */
-static uint64_t take_pages(struct lshmi_lane *lane, uint64_t pages,
+static uint64_t try_pages(struct lshmi_lane *lane, uint64_t pages,
     uint64_t least, uint64_t align, uint32_t kind, uint32_t class)
 {
 	struct lshm_region *r = lane->region;
@@ -538,6 +538,17 @@ static uint64_t take_pages(struct lshmi_lane *lane, uint64_t pages,
 		    "and max_size is %llu",
 		    (unsigned long long)(pages << LSHMI_PAGE_SHIFT),
 		    (unsigned long long)r->max_size);
+	return at;
+}
+
+/* The same; where there are none, what the dead hold comes back first. */
+static uint64_t take_pages(struct lshmi_lane *lane, uint64_t pages,
+    uint64_t least, uint64_t align, uint32_t kind, uint32_t class)
+{
+	uint64_t at = try_pages(lane, pages, least, align, kind, class);
+
+	if (at == 0 && lshm_region_reap(lane->region) > 0)
+		at = try_pages(lane, pages, least, align, kind, class);
 	return at;
 }
 
@@ -836,7 +847,7 @@ static bool hold(struct lshm_region *r, struct lshmi_lane *lane, uint64_t off)
 		/* Marked with a dead lane whose reaper is still under way? */
 		if (holder != LSHMI_HOLDER_ATTACHED && !ours(r, holder) &&
 		    !lshmi_lane_gone(r, holder - LSHMI_HOLDER_LANE))
-			return false;
+			continue; /* its lane is used anew: look again */
 		if (lshmi_holder_cas(r, off, holder, lane->mark))
 			return true;
 	}
@@ -983,13 +994,12 @@ static void count_block(
 	}
 }
 
-int lshm_heap_stat(struct lshm_region *region, struct lshm_heap_info *info)
+static bool look_at_heap(
+    struct lshm_region *region, struct lshm_heap_info *info)
 {
 	uint64_t total, bytes, in_a_row = 0, e;
 	struct cut c;
 
-	if (region->serial == 0)
-		return lshmi_fail_fork();
 	memset(info, 0, sizeof(*info));
 	total = page_count(region);
 	info->total_bytes = (total - first_page(region)) << LSHMI_PAGE_SHIFT;
@@ -997,7 +1007,7 @@ int lshm_heap_stat(struct lshm_region *region, struct lshm_heap_info *info)
 	for (uint64_t p = first_page(region); p < total; p += entry_pages(e)) {
 		e = lshmi_load_acquire(pm(region, p));
 		if (entry_pages(e) == 0 || entry_pages(e) > total - p)
-			goto damaged;
+			return false;
 		bytes = entry_pages(e) << LSHMI_PAGE_SHIFT;
 		if (entry_kind(e) != LSHMI_PM_FREE)
 			in_a_row = 0;
@@ -1017,7 +1027,7 @@ int lshm_heap_stat(struct lshm_region *region, struct lshm_heap_info *info)
 						       (p << LSHMI_PAGE_SHIFT));
 
 			if (!cut_of(&c, e))
-				goto damaged;
+				return false;
 			info->slab_bytes += bytes;
 			info->slabs++;
 			info->orphan_slabs +=
@@ -1028,11 +1038,19 @@ int lshm_heap_stat(struct lshm_region *region, struct lshm_heap_info *info)
 			break;
 		}
 		default:
-			goto damaged;
+			return false;
 		}
 	}
-	return 0;
-damaged:
-	return lshmi_fail(
-	    LSHM_ECORRUPT, "the heap's page map is damaged, or changing fast");
+	return true;
+}
+
+int lshm_heap_stat(struct lshm_region *region, struct lshm_heap_info *info)
+{
+	if (region->serial == 0)
+		return lshmi_fail_fork();
+	/* Runs that are cut or merged meanwhile make it look damaged. */
+	for (int i = 0; i < 100; i++)
+		if (look_at_heap(region, info))
+			return 0;
+	return lshmi_fail(LSHM_ECORRUPT, "the heap's page map is damaged");
 }

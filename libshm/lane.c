@@ -146,13 +146,15 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r)
 		lshmi_fail(ENOMEM, "this process is out of memory");
 		return NULL;
 	}
-	pthread_mutex_lock(&r->mutex);
-	h->lane = SLIST_FIRST(&r->lanes_idle);
-	if (h->lane)
-		SLIST_REMOVE_HEAD(&r->lanes_idle, idle);
-	else if ((h->lane = new_lane(r)))
-		SLIST_INSERT_HEAD(&r->lanes_all, h->lane, all);
-	pthread_mutex_unlock(&r->mutex);
+	do { /* the dead may have lanes to spare */
+		pthread_mutex_lock(&r->mutex);
+		h->lane = SLIST_FIRST(&r->lanes_idle);
+		if (h->lane)
+			SLIST_REMOVE_HEAD(&r->lanes_idle, idle);
+		else if ((h->lane = new_lane(r)))
+			SLIST_INSERT_HEAD(&r->lanes_all, h->lane, all);
+		pthread_mutex_unlock(&r->mutex);
+	} while (!h->lane && lshm_region_reap(r) > 0);
 	if (!h->lane) {
 		free(h);
 		return NULL;

@@ -663,7 +663,9 @@ UT_TEST(killed_anywhere, UT_EACH)
 		nanosleep(&pause, NULL);
 		for (size_t j = 0; j < 2; j++)
 			ut_kill(&children[j]);
-		UT_EQ(2, lshm_region_reap(region));
+		/* the second may have reaped the first, for its memory */
+		UT_CMP(lshm_region_reap(region), >=, 1);
+		UT_EQ(0, lshm_region_reap(region));
 		info = stat_of(region);
 		UT_EQ(1, info.draft_blocks);
 		UT_EQ(0, info.run_bytes);
