@@ -12,8 +12,6 @@
  */
 #include <string.h>
 
-#include <bsd/string.h>
-
 #include "internal.h"
 
 #define CHAIN_MAX 1024 /* blocks; a longer chain is a damaged one */
@@ -59,6 +57,23 @@ static int check_words(const char *name, const char *type)
 	return ret < 0 ? ret : check_word("type", type, LSHM_OBJECT_TYPE_MAX);
 }
 
+/* Byte by byte: readers take no lock, and look at the version afterwards. */
+static void write_word(char *to, const char *from, size_t size)
+{
+	size_t n = strnlen(from, size - 1);
+
+	for (size_t i = 0; i < size; i++)
+		lshmi_store_relaxed(&to[i], i < n ? from[i] : '\0');
+}
+
+static void read_word(char *to, const char *from, size_t size)
+{
+	/* Each load is an acquire: the last looks come after them. */
+	for (size_t i = 0; i < size; i++)
+		to[i] = lshmi_load_acquire(&from[i]);
+	to[size - 1] = '\0';
+}
+
 /* A consistent copy of an entry in use; false: not in use. */
 static bool read_entry(
     const struct lshmi_entry *e, struct lshm_object_info *info)
@@ -71,13 +86,8 @@ static bool read_entry(
 		if (info->offset == 0)
 			return false;
 		info->size = lshmi_load_relaxed(&e->size);
-		/* each load is an acquire: the last looks come after them */
-		for (size_t k = 0; k < sizeof(info->name); k++)
-			info->name[k] = lshmi_load_acquire(&e->name[k]);
-		for (size_t k = 0; k < sizeof(info->type); k++)
-			info->type[k] = lshmi_load_acquire(&e->type[k]);
-		info->name[sizeof(info->name) - 1] = '\0';
-		info->type[sizeof(info->type) - 1] = '\0';
+		read_word(info->name, e->name, sizeof(info->name));
+		read_word(info->type, e->type, sizeof(info->type));
 		if (lshmi_load_seq(&e->offset) == info->offset &&
 		    lshmi_load_seq(&e->version) == version)
 			return true;
@@ -185,10 +195,8 @@ int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
 	}
 	lshmi_store_seq(&e->version, lshmi_load_relaxed(&e->version) + 1);
 	lshmi_store_relaxed(&e->size, size);
-	memset(e->name, 0, sizeof(e->name));
-	memset(e->type, 0, sizeof(e->type));
-	strlcpy(e->name, name, sizeof(e->name));
-	strlcpy(e->type, type, sizeof(e->type));
+	write_word(e->name, name, sizeof(e->name));
+	write_word(e->type, type, sizeof(e->type));
 	ret = lshmi_replace(r, lane, (uint64_t *)&e->offset,
 	    (uint64_t)((char *)block - r->base), NULL);
 	unlock(r);
