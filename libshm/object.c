@@ -63,7 +63,7 @@ static void write_word(char *to, const char *from, size_t size)
 	size_t n = strnlen(from, size - 1);
 
 	for (size_t i = 0; i < size; i++)
-		lshmi_store_relaxed(&to[i], i < n ? from[i] : '\0');
+		lshmi_store_release(&to[i], i < n ? from[i] : '\0');
 }
 
 static void read_word(char *to, const char *from, size_t size)
