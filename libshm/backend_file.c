@@ -127,8 +127,12 @@ int lshmi_file_reveal(struct lshmi_store *s)
 
 	if (s->linked) {
 		if (renameat2(AT_FDCWD, s->temporary, AT_FDCWD, s->path,
-			RENAME_NOREPLACE) < 0)
-			return fail_path(errno, "cannot name", s->path);
+			RENAME_NOREPLACE) < 0) {
+			/* not every file system can */
+			if (errno != EINVAL || link(s->temporary, s->path) < 0)
+				return fail_path(errno, "cannot name", s->path);
+			unlink(s->temporary);
+		}
 		s->linked = false;
 		return 0;
 	}

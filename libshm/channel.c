@@ -447,9 +447,13 @@ static int await(struct end *e, int64_t deadline,
 		reap_ends(e);
 		return attempt(e, arg);
 	}
+	/* By the clock too: to look for memory takes longer than a wake-up. */
+	until = lshmi_now() + SHORT_SLEEP;
+	if (until > deadline)
+		until = deadline;
 	for (uint32_t i = 0; i < e->spin; i++) {
 		lshmi_pause();
-		if (i % 16 == 15 && lshmi_now() >= deadline)
+		if (i % 16 == 15 && lshmi_now() >= until)
 			break;
 		ret = attempt(e, arg);
 		if (ret != -EAGAIN)

@@ -684,7 +684,10 @@ static bool refill(struct lshmi_lane *lane, uint32_t class)
 		if (head)
 			return remember_slab(cl, head) &&
 			       use_slab(lane, cl, head) && pick_up(lane, cl);
-		/* Out of memory: look at all of this lane's slabs. */
+		/* Out of memory: what a death has just left, all of ours. */
+		head = adopt(lane, class);
+		if (head && !remember_slab(cl, head))
+			return false;
 		look = cl->count;
 	}
 	return false;

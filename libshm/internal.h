@@ -71,6 +71,7 @@ struct lshm_region {
 	struct lshmi_store store;
 	struct lshmi_desc *descs[LSHMI_DESC_SEGMENTS]; /* once looked up */
 	pthread_mutex_t mutex; /* lists of lanes; mapping; not held for long */
+	bool *dead; /* for a reaper: which lanes are the dead one's */
 	pthread_mutex_t reaping; /* one reaper at a time in this process */
 	SLIST_HEAD(, lshmi_lane) lanes_all;
 	SLIST_HEAD(, lshmi_lane) lanes_idle;

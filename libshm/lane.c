@@ -45,6 +45,22 @@ SLIST_HEAD(holdings, holding);
 static pthread_key_t key;
 static bool key_made;
 
+/* A thread may outlive many regions. */
+static void forget_closed(struct holdings *list)
+{
+	struct holding *h, *next;
+
+	lshmi_process_lock();
+	for (h = SLIST_FIRST(list); h; h = next) {
+		next = SLIST_NEXT(h, link);
+		if (lshmi_region_find(h->serial))
+			continue;
+		SLIST_REMOVE(list, h, holding, link);
+		free(h);
+	}
+	lshmi_process_unlock();
+}
+
 static void thread_ended(void *arg)
 {
 	struct holdings *list = arg;
@@ -138,6 +154,7 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r)
 			return NULL;
 		}
 	}
+	forget_closed(list);
 	SLIST_FOREACH(h, list, link)
 		if (h->serial == r->serial)
 			goto out;

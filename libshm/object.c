@@ -176,7 +176,7 @@ int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
 	memset(block, 0, size);
 	if (init) {
 		ret = init(block, arg);
-		if (ret != 0)
+		if (ret < 0)
 			goto out_free;
 	}
 	ret = lock(r);

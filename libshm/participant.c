@@ -22,7 +22,6 @@
  */
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -34,7 +33,8 @@
 
 #include "internal.h"
 
-#define GEN18 UINT32_C(0x3ffff)
+#define GEN18  UINT32_C(0x3ffff)
+#define NOBODY UINT32_C(0xfff) /* a reaper's slot that there never is */
 
 static uint32_t word_state(uint64_t w)
 {
@@ -154,36 +154,31 @@ static void log_death(struct lshm_region *r, uint32_t slot, uint32_t gen)
  * begun, free its ends and messages, free its blocks, orphan its slabs; its
  * lanes come last, because their numbers are what all the rest is marked with.
  */
-static bool sweep(struct lshm_region *r, uint32_t slot)
+static void sweep(struct lshm_region *r, uint32_t slot)
 {
-	bool *dead = calloc(r->max_lanes, sizeof(*dead));
 	uint16_t mark = 0;
 
-	if (!dead)
-		return false; /* the slot stays REAPING: another one tries */
 	for (uint32_t i = 0; i < r->max_lanes; i++) {
 		uint64_t w = lshmi_load_acquire(&r->lanes[i].word);
 
-		if ((w & 0xffff) != slot + 1)
+		r->dead[i] = (w & 0xffff) == slot + 1;
+		if (!r->dead[i])
 			continue;
-		dead[i] = true;
 		mark = (uint16_t)(LSHMI_HOLDER_LANE + i);
 		lshmi_lane_decide(r, i, (uint32_t)(w >> 16));
 		lshmi_lane_apply(r, i);
 	}
 	if (r->slots[slot].needs & LSHMI_NEEDS_CHANNELS)
 		lshmi_channel_sweep(r, slot, mark);
-	lshmi_heap_sweep(r, dead);
+	lshmi_heap_sweep(r, r->dead);
 	for (uint32_t i = 0; i < r->max_lanes; i++) {
 		uint64_t w = lshmi_load_relaxed(&r->lanes[i].word);
 
-		if (!dead[i])
+		if (!r->dead[i])
 			continue;
 		lshmi_store_relaxed(&r->lanes[i].foreign, 0);
 		lshmi_store_release(&r->lanes[i].word, w & ~UINT64_C(0xffff));
 	}
-	free(dead);
-	return true;
 }
 
 /* Is the reaper that a REAPING word names still at it? */
@@ -230,17 +225,16 @@ int lshmi_reap(struct lshm_region *r, uint32_t slot)
 		return 0;
 	mine =
 	    make_word(LSHMI_SLOT_REAPING, word_gen(w), r->slot, r->generation);
-	/* What it held may be of a kind only a newer library knows: mark it as
-	 * reaped by nobody, and leave it to that one. */
-	if (r->slots[slot].needs & ~LSHMI_NEEDS_KNOWN)
+	if (r->slots[slot].needs & ~LSHMI_NEEDS_KNOWN) {
+		/* It held what only a newer library knows: marked as reaped by
+		 * nobody, it is left to that one. */
 		lshmi_cas(&r->slots[slot].word, w,
-		    make_word(LSHMI_SLOT_REAPING, word_gen(w), 0xfff, 0));
-	else if (lshmi_cas(&r->slots[slot].word, w, mine)) {
-		if (sweep(r, slot)) {
-			log_death(r, slot, word_gen(w));
-			ret = lshmi_cas(&r->slots[slot].word, mine,
-			    make_word(LSHMI_SLOT_FREE, word_gen(w) + 1, 0, 0));
-		}
+		    make_word(LSHMI_SLOT_REAPING, word_gen(w), NOBODY, 0));
+	} else if (lshmi_cas(&r->slots[slot].word, w, mine)) {
+		sweep(r, slot);
+		log_death(r, slot, word_gen(w));
+		ret = lshmi_cas(&r->slots[slot].word, mine,
+		    make_word(LSHMI_SLOT_FREE, word_gen(w) + 1, 0, 0));
 	}
 	pthread_mutex_unlock(&r->reaping);
 	return ret;
@@ -282,8 +276,9 @@ static int move_in(struct lshm_region *r, uint32_t slot)
 		return 0;
 	r->generation = gen + 1;
 	mine = make_word(LSHMI_SLOT_REAPING, gen, slot, gen + 1);
-	if (!lshmi_cas(&s->word, w, mine) || !sweep(r, slot))
+	if (!lshmi_cas(&s->word, w, mine))
 		return 0;
+	sweep(r, slot);
 	log_death(r, slot, gen);
 	describe_self(r, s);
 	return lshmi_cas(
@@ -329,9 +324,9 @@ void lshmi_participant_detach(struct lshm_region *r)
 	pthread_mutex_lock(&r->reaping);
 	lshmi_store_seq(&s->word, make_word(LSHMI_SLOT_REAPING, r->generation,
 				      r->slot, r->generation));
-	if (sweep(r, r->slot))
-		lshmi_store_seq(&s->word,
-		    make_word(LSHMI_SLOT_FREE, r->generation + 1, 0, 0));
+	sweep(r, r->slot);
+	lshmi_store_seq(
+	    &s->word, make_word(LSHMI_SLOT_FREE, r->generation + 1, 0, 0));
 	pthread_mutex_unlock(&r->reaping);
 	r->store.backend->release(&r->store);
 }

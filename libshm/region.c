@@ -124,6 +124,7 @@ static void free_handle(struct lshm_region *r)
 		munmap(r->base, r->max_size);
 	if (r->store.backend)
 		r->store.backend->close(&r->store);
+	free(r->dead);
 	munmap(r, handle_size());
 }
 
@@ -153,7 +154,7 @@ static void geometry(
 	    LSHMI_PAGE);
 }
 
-static void use_header(struct lshm_region *r, const struct lshmi_header *h)
+static int use_header(struct lshm_region *r, const struct lshmi_header *h)
 {
 	r->max_size = h->max_size;
 	r->granule = h->granule;
@@ -165,6 +166,9 @@ static void use_header(struct lshm_region *r, const struct lshmi_header *h)
 	r->slots = (void *)(r->base + h->participants_off);
 	r->lanes = (void *)(r->base + h->lanes_off);
 	r->pagemap = (void *)(r->base + h->pagemap_off);
+	r->dead = calloc(h->max_lanes, sizeof(*r->dead));
+	return r->dead ? 0
+		       : lshmi_fail(ENOMEM, "this process is out of memory");
 }
 
 /* -- address space -------------------------------------------------------- */
@@ -425,7 +429,9 @@ static int create(struct lshm_region *r, const char *name, unsigned int flags,
 	if (ret < 0)
 		return ret;
 	r->size = size;
-	use_header(r, &h);
+	ret = use_header(r, &h);
+	if (ret < 0)
+		return ret;
 	format(r, &h);
 	ret = settle(r, 0, size);
 	if (ret == 0)
@@ -556,7 +562,9 @@ static int attach(
 	if (ret < 0)
 		return ret;
 	r->size = h.size;
-	use_header(r, &h);
+	ret = use_header(r, &h);
+	if (ret < 0)
+		return ret;
 	lshmi_refresh(r, 0); /* it may have grown since */
 	ret = settle(r, 0, r->size);
 	if (ret == 0 && !r->observer)

@@ -13,7 +13,12 @@
  *           found, and what to do.
  * Units     Sizes, lengths and offsets are bytes. Times are nanoseconds of
  *           CLOCK_MONOTONIC.
- * Blocks    Only where a deadline is taken.
+ * Errors    Each call names its own. Besides, any that takes a region handle
+ *           may return -ECHILD; any that changes something -EROFS, -EUSERS (all
+ *           lanes are taken), -EAGAIN (a lock of the library's has been held
+ *           for a second: its holder is stopped) and -LSHM_ECORRUPT.
+ * Blocks    Only where a deadline is taken, and for a second at most where a
+ *           lock of the library's is needed.
  * Threads   A region handle may be used by any number of threads. A producer
  *           or consumer handle is used by one thread at a time.
  * Processes Any number, each with the region at its own address. Only offsets
@@ -81,7 +86,10 @@ struct lshm_region;
  */
 #define LSHM_OWNER_DIED 1
 
-/** Deadlines: do not block. */
+/**
+ * Deadlines: do not block. Who polls like this looks for the dead at every
+ * 1024th fruitless call only.
+ */
 #define LSHM_NOW INT64_C(0)
 /** Deadlines: block until it is done. */
 #define LSHM_FOREVER INT64_MAX

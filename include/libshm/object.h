@@ -23,12 +23,12 @@ extern "C" {
  *          must name the same. "lshm." at its start is the library's.
  * @size:   [in] bytes, 1 or more; openers must name the same
  * @init:   [in] fills in the block before anybody can see it; gets the block,
- *          all zero, and @arg; a value other than 0 gives up. NULL: all zero
+ *          all zero, and @arg; a negative value gives up. NULL: all zero
  * @arg:    [in] for @init
  * @out:    [out] the block, aligned to 64 bytes, attached; may be NULL
  *
- * Return: 0; -EEXIST; -EINVAL; -ENAMETOOLONG; -ENOMEM; -EROFS; -ECHILD; what
- * @init returned.
+ * Return: 0; -EEXIST; -EINVAL; -ENAMETOOLONG; -ENOMEM; the negative value
+ * that @init returned.
  * Crash: there is no object, or a complete one.
  */
 LSHM_API int lshm_object_create(struct lshm_region *region, const char *name,
