@@ -43,180 +43,25 @@
  * no read-modify-write is done. A free reads a page map entry and the word, and
  * stores the word.
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "pages.h"
 
-#define CLASS_MAX  UINT64_C(131072)
-#define LOOK_SLABS 8 /* own slabs looked at before taking a new one */
-#define ALIGN_MAX  (UINT64_C(2) << 20)
-
-/* -- page map entries ----------------------------------------------------- */
-
-static uint64_t make_entry(uint32_t kind, uint32_t class, uint32_t holder,
-    uint64_t pages, uint32_t gen)
-{
-	return pages | (uint64_t)holder << 32 | (uint64_t) class << 48 |
-	       (uint64_t)kind << 55 | (uint64_t)(gen & 63) << 58;
-}
-
-static uint64_t entry_pages(uint64_t e)
-{
-	return e & 0xffffffff;
-}
-
-static uint16_t entry_holder(uint64_t e)
-{
-	return (uint16_t)(e >> 32);
-}
-
-static uint32_t entry_class(uint64_t e)
-{
-	return (e >> 48) & 127;
-}
-
-static uint32_t entry_kind(uint64_t e)
-{
-	return (e >> 55) & 7;
-}
-
-static uint32_t entry_gen(uint64_t e)
-{
-	return (uint32_t)(e >> 58);
-}
-
-#define HOLDER_BITS (UINT64_C(0xffff) << 32)
-
-static uint64_t with_holder(uint64_t e, uint16_t holder)
-{
-	return (e & ~HOLDER_BITS) | (uint64_t)holder << 32;
-}
-
-static uint64_t *pm(struct lshm_region *r, uint64_t page)
-{
-	return &r->pagemap[page];
-}
-
-static uint64_t first_page(const struct lshm_region *r)
-{
-	return r->heap_off >> LSHMI_PAGE_SHIFT;
-}
-
-/* Pages that exist now, as far as this process can reach them. */
-static uint64_t page_count(struct lshm_region *r)
-{
-	uint64_t size = lshmi_load_acquire(&r->header->size);
-
-	if (size > lshmi_load_relaxed(&r->size))
-		lshmi_refresh(r, 0);
-	return lshmi_load_relaxed(&r->size) >> LSHMI_PAGE_SHIFT;
-}
-
-/* -- size classes --------------------------------------------------------- */
-
-/* How a slab of a class is cut. */
-struct cut {
-	uint32_t size;	/* of a block */
-	uint32_t pages; /* of a slab, where memory allows */
-	uint32_t first; /* where the first block lies */
-	uint32_t count; /* blocks */
-	uint64_t reciprocal;
-};
-
-#define RECIPROCAL_SHIFT 44
-
-static struct cut cuts[LSHMI_CLASSES];
-
-static uint32_t class_of(uint64_t size)
-{
-	uint64_t n = size - 1;
-	uint32_t msb;
-
-	if (size <= 128)
-		return size ? (uint32_t)(n / 16) : 0;
-	msb = 63 - (uint32_t)__builtin_clzll(n);
-	return 8 + (msb - 7) * 4 + ((n >> (msb - 2)) & 3);
-}
-
-static uint32_t class_size(uint32_t class)
-{
-	if (class < 8)
-		return (class + 1) * 16;
-	return (5 + class % 4) << (class / 4 + 3);
-}
-
-static void cut_slab(struct cut *c, uint32_t class, uint64_t pages)
-{
-	uint64_t bytes = pages << LSHMI_PAGE_SHIFT;
-	uint64_t n;
-
-	c->size = class_size(class);
-	c->pages = (uint32_t)pages;
-	n = bytes / (c->size + 2);
-	while (((n * 2 + 63) & ~UINT64_C(63)) + n * c->size > bytes)
-		n--;
-	c->count = (uint32_t)n;
-	c->first = (uint32_t)((n * 2 + 63) & ~UINT64_C(63));
-	/* Exact for all offsets below 2^20, the largest slab. */
-	c->reciprocal = (UINT64_C(1) << RECIPROCAL_SHIFT) / c->size + 1;
-}
-
-static void make_cuts(void)
-{
-	for (uint32_t i = 0; i < LSHMI_CLASSES; i++) {
-		uint32_t size = class_size(i);
-
-		cut_slab(&cuts[i], i,
-		    size <= 1024    ? 1
-		    : size <= 8192  ? 4
-		    : size <= 32768 ? 8
-				    : 16);
-	}
-}
-
-void lshmi_heap_setup(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, make_cuts);
-}
-
-/* How the slab behind a head entry is cut; false: no such slab can be. */
-static bool cut_of(struct cut *c, uint64_t entry)
-{
-	uint32_t class = entry_class(entry);
-	uint64_t pages = entry_pages(entry);
-
-	if (class >= LSHMI_CLASSES || pages == 0 || pages > cuts[class].pages)
-		return false;
-	if (pages == cuts[class].pages)
-		*c = cuts[class];
-	else
-		cut_slab(c, class, pages);
-	return c->count > 0;
-}
+#define CLASS_MAX UINT64_C(131072)
+#define ALIGN_MAX (UINT64_C(2) << 20)
 
 /* -- finding a block ------------------------------------------------------ */
-
-struct where {
-	uint64_t head;	/* page */
-	uint64_t entry; /* of the head, as read */
-	uint16_t *word; /* NULL: the holder is in the head's entry */
-	uint64_t start; /* offset of the block */
-	uint64_t size;
-};
 
 /*
  * The block that begins at @off: or, for aligned ones, the block within which
  * @off is the first multiple of the largest power of two that divides it.
  */
-static bool locate(struct lshm_region *r, uint64_t off, struct where *w)
+static bool locate(struct lshm_region *r, uint64_t off, struct lshmi_where *w)
 {
 	uint64_t page = off >> LSHMI_PAGE_SHIFT, e, rel, index, step;
-	struct cut c;
+	struct lshmi_cut c;
 
-	if (off < r->heap_off || page >= page_count(r))
+	if (off < r->heap_off || page >= lshmi_page_count(r))
 		return false;
 	e = lshmi_load_relaxed(pm(r, page));
 	w->head = page;
@@ -230,7 +75,7 @@ static bool locate(struct lshm_region *r, uint64_t off, struct where *w)
 	}
 	w->entry = e;
 	if (entry_pages(e) <= page - w->head ||
-	    entry_pages(e) > page_count(r) - w->head)
+	    entry_pages(e) > lshmi_page_count(r) - w->head)
 		return false;
 	if (entry_kind(e) == LSHMI_PM_RUN) {
 		w->word = NULL;
@@ -253,14 +98,14 @@ static bool locate(struct lshm_region *r, uint64_t off, struct where *w)
 	return off == w->start || ((w->start + step - 1) & ~(step - 1)) == off;
 }
 
-static uint16_t holder_of(struct lshm_region *r, const struct where *w)
+static uint16_t holder_of(struct lshm_region *r, const struct lshmi_where *w)
 {
 	return w->word ? lshmi_load_relaxed(w->word) : entry_holder(w->entry);
 }
 
 /* By whom [W] allows to. */
 static void set_holder(
-    struct lshm_region *r, const struct where *w, uint16_t holder)
+    struct lshm_region *r, const struct lshmi_where *w, uint16_t holder)
 {
 	if (w->word)
 		lshmi_store_release(w->word, holder);
@@ -276,7 +121,7 @@ static void set_holder(
 bool lshmi_holder_cas(
     struct lshm_region *r, uint64_t off, uint16_t from, uint16_t to)
 {
-	struct where w;
+	struct lshmi_where w;
 
 	if (!locate(r, off, &w) || holder_of(r, &w) != from)
 		return false;
@@ -295,416 +140,17 @@ static bool ours(struct lshm_region *r, uint16_t holder)
 		   r->slot + 1;
 }
 
-/* -- runs of pages: heap_lock is held ------------------------------------- */
-
-/*
- * Find @pages free pages at a multiple of @align, merging free runs on the way.
- * Return: the first page of the run they lie in, its length in *length; 0 none;
- * negative: the page map is damaged.
- */
-static int64_t find_run(
-    struct lshm_region *r, uint64_t pages, uint64_t align, uint64_t *length)
-{
-	uint64_t total = page_count(r), begin = first_page(r);
-	uint64_t rover = lshmi_load_relaxed(&r->header->heap_rover);
-	uint64_t p, end, n, e, next;
-
-	if (rover < begin || rover >= total)
-		rover = begin;
-	for (int pass = 0; pass < 2; pass++) {
-		p = pass == 0 ? rover : begin;
-		end = pass == 0 ? total : rover;
-		for (; p < end; p += n) {
-			e = lshmi_load_acquire(pm(r, p));
-			n = entry_pages(e);
-			if (entry_kind(e) < LSHMI_PM_FREE ||
-			    entry_kind(e) > LSHMI_PM_SLAB || n == 0 ||
-			    n > total - p)
-				return lshmi_fail(LSHM_ECORRUPT,
-				    "the heap's page map is damaged at page "
-				    "%llu",
-				    (unsigned long long)p);
-			if (entry_kind(e) != LSHMI_PM_FREE)
-				continue;
-			while (p + n < total) {
-				next = lshmi_load_acquire(pm(r, p + n));
-				if (entry_kind(next) != LSHMI_PM_FREE ||
-				    entry_pages(next) == 0 ||
-				    entry_pages(next) > total - p - n)
-					break;
-				n += entry_pages(next);
-			}
-			if (n != entry_pages(e)) {
-				if (rover > p && rover < p + n)
-					lshmi_store_relaxed(
-					    &r->header->heap_rover, p);
-				lshmi_store_release(
-				    pm(r, p), make_entry(LSHMI_PM_FREE, 0, 0, n,
-						  entry_gen(e)));
-			}
-			if ((p + align - 1) / align * align + pages <= p + n) {
-				*length = n;
-				return (int64_t)p;
-			}
-		}
-	}
-	return 0;
-}
-
-static void zero_words(
-    struct lshm_region *r, uint64_t head, uint32_t class, uint64_t pages)
-{
-	uint64_t *words = (uint64_t *)(r->base + (head << LSHMI_PAGE_SHIFT));
-	struct cut c;
-
-	cut_slab(&c, class, pages);
-	for (uint32_t i = 0; i < c.first / 8; i++)
-		lshmi_store_relaxed(&words[i], 0);
-}
-
-/* Cut @pages pages at a multiple of @align out of the free run at @p. */
-static uint64_t cut_run(struct lshm_region *r, uint64_t p, uint64_t length,
-    uint64_t pages, uint64_t align, uint32_t kind, uint32_t class,
-    uint16_t holder)
-{
-	uint64_t at = (p + align - 1) / align * align;
-	uint64_t left = p + length - at - pages;
-	uint32_t gen;
-
-	/* [R] from the back to the front; the last store makes it visible */
-	if (left)
-		lshmi_store_relaxed(pm(r, at + pages),
-		    make_entry(LSHMI_PM_FREE, 0, 0, left,
-			entry_gen(lshmi_load_relaxed(pm(r, at + pages))) + 1));
-	for (uint64_t i = pages - 1; i > 0; i--)
-		lshmi_store_relaxed(pm(r, at + i),
-		    kind == LSHMI_PM_SLAB
-			? make_entry(LSHMI_PM_SLAB_BODY, class, 0, i, 0)
-			: make_entry(LSHMI_PM_BODY, 0, 0, 0, 0));
-	if (kind == LSHMI_PM_SLAB) /* all its blocks are free */
-		zero_words(r, at, class, pages);
-	gen = entry_gen(lshmi_load_relaxed(pm(r, at))) + 1;
-	lshmi_store_release(
-	    pm(r, at), make_entry(kind, class, holder, pages, gen));
-	if (at != p)
-		lshmi_store_release(
-		    pm(r, p), make_entry(LSHMI_PM_FREE, 0, 0, at - p,
-				  entry_gen(lshmi_load_relaxed(pm(r, p)))));
-	lshmi_store_relaxed(&r->header->heap_rover, left ? at + pages : at);
-	return at;
-}
-
-void lshmi_heap_grown(struct lshm_region *r, uint64_t from, uint64_t to)
-{
-	lshmi_store_release(pm(r, from >> LSHMI_PAGE_SHIFT),
-	    make_entry(
-		LSHMI_PM_FREE, 0, 0, (to - from) >> LSHMI_PAGE_SHIFT, 0));
-}
-
-void lshmi_heap_format(struct lshm_region *r)
-{
-	lshmi_heap_grown(r, r->heap_off, r->size);
-	r->header->heap_rover = first_page(r);
-}
-
-/* -- slabs ---------------------------------------------------------------- */
-
-static bool slab_empty(
-    struct lshm_region *r, uint64_t head, const struct cut *c)
-{
-	uint16_t *words = (uint16_t *)(r->base + (head << LSHMI_PAGE_SHIFT));
-
-	for (uint32_t i = 0; i < c->count; i++)
-		if (lshmi_load_acquire(&words[i]) != 0)
-			return false;
-	return true;
-}
-
-/* Give back the slabs of this lane in which nothing is left: how many. */
-static uint32_t trim(struct lshmi_lane *lane)
-{
-	struct lshm_region *r = lane->region;
-	uint32_t given = 0;
-
-	for (uint32_t i = 0; i < LSHMI_CLASSES; i++) {
-		struct lshmi_class *cl = &lane->classes[i];
-		uint32_t kept = 0;
-
-		for (uint32_t k = 0; k < cl->count; k++) {
-			uint32_t head = cl->slabs[k];
-			uint64_t e = lshmi_load_relaxed(pm(r, head));
-			struct cut c;
-
-			if (!cut_of(&c, e) || !slab_empty(r, head, &c)) {
-				cl->slabs[kept++] = head;
-				continue;
-			}
-			if (cl->current == head) {
-				cl->current = 0;
-				cl->mask = 0;
-				cl->left = 0;
-			}
-			lshmi_store_release(
-			    pm(r, head), make_entry(LSHMI_PM_FREE, 0, 0,
-					     entry_pages(e), entry_gen(e)));
-			given++;
-		}
-		cl->count = kept;
-	}
-	return given;
-}
-
-static bool group_empty(const uint16_t *words, uint32_t group)
-{
-	const uint64_t *quad = (const uint64_t *)&words[group * 32];
-
-	for (uint32_t i = 0; i < 8; i++)
-		if (lshmi_load_acquire(&quad[i]) != 0)
-			return false;
-	return true;
-}
-
-/*
- * A block of one of our slabs has been freed. If that was its last one, and we
- * are not allocating from it, others shall have its pages. The groups beside it
- * are looked at first: they tell in nearly every case that it is not empty.
- */
-static void give_back_empty(struct lshmi_lane *lane, const struct where *w)
-{
-	struct lshm_region *r = lane->region;
-	struct lshmi_class *cl = &lane->classes[entry_class(w->entry)];
-	uint16_t *words = (uint16_t *)(r->base + (w->head << LSHMI_PAGE_SHIFT));
-	uint32_t group = (uint32_t)(w->word - words) / 32, groups, k = 0;
-	struct cut c;
-
-	if (cl->current == w->head || !cut_of(&c, w->entry))
-		return;
-	groups = (c.count + 31) / 32;
-	if (!group_empty(words, group) ||
-	    !group_empty(words, (group + 1) % groups) ||
-	    !group_empty(words, (group + groups - 1) % groups) ||
-	    !slab_empty(r, w->head, &c))
-		return;
-	while (k < cl->count && cl->slabs[k] != w->head)
-		k++;
-	if (k == cl->count)
-		return;
-	cl->slabs[k] = cl->slabs[--cl->count];
-	lshmi_store_release(
-	    pm(r, w->head), make_entry(LSHMI_PM_FREE, 0, 0,
-				entry_pages(w->entry), entry_gen(w->entry)));
-}
-
-/* Get pages, growing the region if need be: the first one's number, or 0. */
-static uint64_t try_pages(struct lshmi_lane *lane, uint64_t pages,
-    uint64_t least, uint64_t align, uint32_t kind, uint32_t class)
-{
-	struct lshm_region *r = lane->region;
-	uint64_t length, at = 0, size, want;
-	bool grown = true;
-	int64_t p;
-	int ret;
-
-	ret = lshmi_lock_own(r, &r->header->heap_lock, "heap");
-	if (ret < 0)
-		return 0;
-	if (ret == LSHM_OWNER_DIED) /* it may name no head any more */
-		lshmi_store_relaxed(&r->header->heap_rover, first_page(r));
-	p = find_run(r, pages, align, &length);
-	if (p == 0 && trim(lane))
-		p = find_run(r, pages, align, &length);
-	if (p == 0) {
-		size = lshmi_load_acquire(&r->header->size);
-		want = (pages + align - 1) << LSHMI_PAGE_SHIFT;
-		if (want < size / 4)
-			want = size / 4;
-		if (want > r->max_size - size)
-			want = r->max_size - size;
-		grown = want == 0 || lshmi_grow(r, size + want) == 0;
-		if (grown)
-			p = find_run(r, pages, align, &length);
-	}
-	for (; p == 0 && pages / 2 >= least && least;) {
-		pages /= 2;
-		p = find_run(r, pages, align, &length);
-	}
-	if (p > 0)
-		at = cut_run(r, (uint64_t)p, length, pages, align, kind, class,
-		    lane->mark);
-	lshmi_unlock(r, &r->header->heap_lock);
-	if (p == 0 && grown) /* else lshm_error() says why it could not grow */
-		lshmi_fail(ENOMEM,
-		    "the region's heap is full: no %llu free bytes in a row "
-		    "and max_size is %llu",
-		    (unsigned long long)(pages << LSHMI_PAGE_SHIFT),
-		    (unsigned long long)r->max_size);
-	return at;
-}
-
-/* The same; where there are none, what the dead hold comes back first. */
-static uint64_t take_pages(struct lshmi_lane *lane, uint64_t pages,
-    uint64_t least, uint64_t align, uint32_t kind, uint32_t class)
-{
-	uint64_t at = try_pages(lane, pages, least, align, kind, class);
-
-	if (at == 0 && lshm_region_reap(lane->region) > 0)
-		at = try_pages(lane, pages, least, align, kind, class);
-	return at;
-}
-
-static bool remember_slab(struct lshmi_class *cl, uint64_t head)
-{
-	if (cl->count == cl->room) {
-		uint32_t room = cl->room ? cl->room * 2 : 8;
-		uint32_t *more = realloc(cl->slabs, room * sizeof(*more));
-
-		if (!more) {
-			lshmi_fail(ENOMEM, "this process is out of memory");
-			return false;
-		}
-		cl->slabs = more;
-		cl->room = room;
-	}
-	cl->slabs[cl->count++] = (uint32_t)head;
-	return true;
-}
-
-/* Make a slab the one to allocate from. */
-static bool use_slab(
-    struct lshmi_lane *lane, struct lshmi_class *cl, uint64_t head)
-{
-	struct cut c;
-
-	if (!cut_of(&c, lshmi_load_relaxed(pm(lane->region, head))))
-		return false;
-	cl->current = (uint32_t)head;
-	cl->next = 0;
-	cl->left = (c.count + 31) / 32;
-	return true;
-}
-
-/* Pick up the free words among the next groups of the current slab. */
-static bool pick_up(struct lshmi_lane *lane, struct lshmi_class *cl)
-{
-	struct lshm_region *r = lane->region;
-	uint64_t *quad;
-	uint16_t *words;
-	struct cut c;
-
-	if (!cl->current ||
-	    !cut_of(&c, lshmi_load_relaxed(pm(r, cl->current))) ||
-	    c.size != cl->size || c.pages > page_count(r) - cl->current)
-		return false;
-	words =
-	    (uint16_t *)(r->base + ((uint64_t)cl->current << LSHMI_PAGE_SHIFT));
-	while (cl->left) {
-		uint32_t base = cl->next * 32, mask = 0;
-
-		cl->left--;
-		cl->next++;
-		quad = (uint64_t *)&words[base];
-		for (uint32_t i = 0; i < 8; i++) {
-			uint64_t v = lshmi_load_acquire(&quad[i]);
-
-			for (uint32_t k = 0; k < 4; k++)
-				if (((v >> k * 16) & 0xffff) == 0)
-					mask |= 1u << (i * 4 + k);
-		}
-		if (c.count - base < 32)
-			mask &= (1u << (c.count - base)) - 1;
-		if (mask) {
-			cl->mask = mask;
-			cl->words = &words[base];
-			cl->blocks =
-			    (char *)words + c.first + (uint64_t)base * c.size;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Take over a slab that has lost its owner: its page, or 0. */
-static uint64_t adopt(struct lshmi_lane *lane, uint32_t class)
-{
-	struct lshm_region *r = lane->region;
-	struct lshmi_class *cl = &lane->classes[class];
-	uint64_t orphans = lshmi_load_acquire(&r->header->orphans);
-	uint64_t total = page_count(r);
-
-	if (orphans == cl->orphans_seen)
-		return 0;
-	for (uint64_t p = first_page(r); p < total; p++) {
-		uint64_t e = lshmi_load_acquire(pm(r, p));
-
-		if (entry_kind(e) == LSHMI_PM_SLAB && entry_class(e) == class &&
-		    entry_holder(e) == LSHMI_HOLDER_ATTACHED &&
-		    lshmi_cas(pm(r, p), e, with_holder(e, lane->mark)))
-			return p;
-	}
-	cl->orphans_seen = orphans;
-	return 0;
-}
-
-/* Fill the class's mask from anywhere. */
-static bool refill(struct lshmi_lane *lane, uint32_t class)
-{
-	struct lshmi_class *cl = &lane->classes[class];
-	struct cut one;
-	uint32_t look;
-	uint64_t head, least;
-
-	if (pick_up(lane, cl))
-		return true;
-	/* Once more from its beginning, then others of this lane. */
-	if (cl->current && use_slab(lane, cl, cl->current) && pick_up(lane, cl))
-		return true;
-	look = cl->count < LOOK_SLABS ? cl->count : LOOK_SLABS;
-	for (int round = 0; round < 2; round++) {
-		for (uint32_t i = 0; i < look && cl->count; i++) {
-			cl->turn = (cl->turn + 1) % cl->count;
-			if (use_slab(lane, cl, cl->slabs[cl->turn]) &&
-			    pick_up(lane, cl))
-				return true;
-		}
-		if (round == 1)
-			break;
-		while ((head = adopt(lane, class))) {
-			if (!remember_slab(cl, head))
-				return false;
-			if (use_slab(lane, cl, head) && pick_up(lane, cl))
-				return true;
-		}
-		for (least = 1;; least++) {
-			cut_slab(&one, class, least);
-			if (one.count)
-				break;
-		}
-		head = take_pages(
-		    lane, cuts[class].pages, least, 1, LSHMI_PM_SLAB, class);
-		if (head)
-			return remember_slab(cl, head) &&
-			       use_slab(lane, cl, head) && pick_up(lane, cl);
-		/* Out of memory: what a death has just left, all of ours. */
-		head = adopt(lane, class);
-		if (head && !remember_slab(cl, head))
-			return false;
-		look = cl->count;
-	}
-	return false;
-}
-
 /* -- the calls ------------------------------------------------------------ */
 
-void lshmi_heap_lane_init(struct lshmi_lane *lane)
+static uint32_t class_of(uint64_t size)
 {
-	for (uint32_t i = 0; i < LSHMI_CLASSES; i++)
-		lane->classes[i].size = cuts[i].size;
-}
+	uint64_t n = size - 1;
+	uint32_t msb;
 
-void lshmi_heap_lane_fini(struct lshmi_lane *lane)
-{
-	for (uint32_t i = 0; i < LSHMI_CLASSES; i++)
-		free(lane->classes[i].slabs);
+	if (size <= 128)
+		return size ? (uint32_t)(n / 16) : 0;
+	msb = 63 - (uint32_t)__builtin_clzll(n);
+	return 8 + (msb - 7) * 4 + ((n >> (msb - 2)) & 3);
 }
 
 void *lshm_alloc(struct lshm_region *region, size_t size)
@@ -723,12 +169,13 @@ void *lshm_alloc(struct lshm_region *region, size_t size)
 			lshmi_fail(ENOMEM, "no block can have %zu bytes", size);
 			return NULL;
 		}
-		page = take_pages(lane, pages, 0, 1, LSHMI_PM_RUN, 0);
+		page = lshmi_pages_take(lane, pages, 0, 1, LSHMI_PM_RUN, 0);
 		return page ? region->base + (page << LSHMI_PAGE_SHIFT) : NULL;
 	}
 	class = class_of(size);
 	cl = &lane->classes[class];
-	if (__builtin_expect(cl->mask == 0, 0) && !refill(lane, class))
+	if (__builtin_expect(cl->mask == 0, 0) &&
+	    !lshmi_slab_refill(lane, class))
 		return NULL;
 	i = (uint32_t)__builtin_ctz(cl->mask);
 	cl->mask &= cl->mask - 1;
@@ -773,7 +220,7 @@ void *lshm_alloc_aligned(
 		lshmi_fail(ENOMEM, "no block can have %zu bytes", size);
 		return NULL;
 	}
-	page = take_pages(lane, pages, 0, align, LSHMI_PM_RUN, 0);
+	page = lshmi_pages_take(lane, pages, 0, align, LSHMI_PM_RUN, 0);
 	return page ? region->base + (page << LSHMI_PAGE_SHIFT) : NULL;
 }
 
@@ -795,7 +242,7 @@ static int no_block(const char *why)
 int lshm_free(struct lshm_region *region, void *block)
 {
 	struct lshmi_lane *lane;
-	struct where w;
+	struct lshmi_where w;
 	uint16_t holder;
 
 	if (!block)
@@ -816,14 +263,14 @@ int lshm_free(struct lshm_region *region, void *block)
 		    "may free it");
 	set_holder(region, &w, LSHMI_HOLDER_NONE);
 	if (w.word && entry_holder(w.entry) == lane->mark)
-		give_back_empty(lane, &w);
+		lshmi_slab_freed(lane, &w);
 	return 0;
 }
 
 size_t lshm_usable_size(struct lshm_region *region, const void *block)
 {
 	uint64_t off = (uint64_t)((const char *)block - region->base);
-	struct where w;
+	struct lshmi_where w;
 
 	if (!block || region->serial == 0 || !locate(region, off, &w) ||
 	    holder_of(region, &w) == LSHMI_HOLDER_NONE)
@@ -834,7 +281,7 @@ size_t lshm_usable_size(struct lshm_region *region, const void *block)
 /* Become the holder of a block that is attached: see [W] and [S]. */
 static bool hold(struct lshm_region *r, struct lshmi_lane *lane, uint64_t off)
 {
-	struct where w;
+	struct lshmi_where w;
 	uint16_t holder;
 
 	for (int i = 0; i < 8; i++) {
@@ -891,7 +338,7 @@ int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,
 	uint64_t off = block ? (uint64_t)((char *)block - region->base) : 0;
 	uint64_t was;
 	struct lshmi_lane *lane;
-	struct where w;
+	struct lshmi_where w;
 	int ret = lshmi_enter(region);
 
 	if (ret < 0)
@@ -932,7 +379,7 @@ int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,
 
 /* Free the words of a slab that dead lanes hold. */
 static void sweep_words(struct lshm_region *r, uint64_t head, uint64_t entry,
-    const struct cut *c, const bool *dead)
+    const struct lshmi_cut *c, const bool *dead)
 {
 	uint16_t *words = (uint16_t *)(r->base + (head << LSHMI_PAGE_SHIFT));
 
@@ -952,7 +399,7 @@ static void sweep_words(struct lshm_region *r, uint64_t head, uint64_t entry,
 
 void lshmi_heap_sweep(struct lshm_region *r, const bool *dead)
 {
-	uint64_t total = page_count(r);
+	uint64_t total = lshmi_page_count(r);
 	bool foreign = false;
 
 	for (uint32_t i = 0; i < r->max_lanes; i++)
@@ -962,7 +409,7 @@ void lshmi_heap_sweep(struct lshm_region *r, const bool *dead)
 		uint64_t e = lshmi_load_seq(pm(r, p));
 		uint32_t lane = (uint32_t)entry_holder(e) - LSHMI_HOLDER_LANE;
 		bool orphan = lane < r->max_lanes && dead[lane];
-		struct cut c;
+		struct lshmi_cut c;
 
 		if (entry_kind(e) == LSHMI_PM_RUN && orphan)
 			lshmi_cas(pm(r, p), e,
@@ -974,7 +421,7 @@ void lshmi_heap_sweep(struct lshm_region *r, const bool *dead)
 		sweep_words(r, p, e, &c, dead);
 		if (!orphan)
 			continue;
-		if (slab_empty(r, p, &c)) {
+		if (lshmi_slab_empty(r, p, &c)) {
 			lshmi_cas(pm(r, p), e,
 			    make_entry(LSHMI_PM_FREE, 0, 0, entry_pages(e),
 				entry_gen(e)));
@@ -1001,10 +448,10 @@ static bool look_at_heap(
     struct lshm_region *region, struct lshm_heap_info *info)
 {
 	uint64_t total, bytes, in_a_row = 0, e;
-	struct cut c;
+	struct lshmi_cut c;
 
 	memset(info, 0, sizeof(*info));
-	total = page_count(region);
+	total = lshmi_page_count(region);
 	info->total_bytes = (total - first_page(region)) << LSHMI_PAGE_SHIFT;
 	info->max_bytes = region->max_size - region->heap_off;
 	for (uint64_t p = first_page(region); p < total; p += entry_pages(e)) {
