@@ -4,6 +4,7 @@
  */
 #include <limits.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -97,6 +98,8 @@ int lshmi_end_await(struct lshmi_end *e, int64_t deadline,
 		lshmi_pause();
 		if (i % 16 == 15 && lshmi_now() >= until)
 			break;
+		if (i % 64 == 63) /* the one waited for may share our core */
+			sched_yield();
 		ret = attempt(e, arg);
 		if (ret != -EAGAIN)
 			return ret;

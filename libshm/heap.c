@@ -59,7 +59,8 @@
 static bool locate(struct lshm_region *r, uint64_t off, struct lshmi_where *w)
 {
 	uint64_t page = off >> LSHMI_PAGE_SHIFT, e, rel, index, step;
-	struct lshmi_cut c;
+	const struct lshmi_cut *c;
+	struct lshmi_cut odd;
 
 	if (off < r->heap_off || page >= lshmi_page_count(r))
 		return false;
@@ -83,22 +84,22 @@ static bool locate(struct lshm_region *r, uint64_t off, struct lshmi_where *w)
 		w->size = entry_pages(e) << LSHMI_PAGE_SHIFT;
 		return off == w->start;
 	}
-	if (entry_kind(e) != LSHMI_PM_SLAB || !cut_of(&c, e))
+	if (entry_kind(e) != LSHMI_PM_SLAB || !(c = cut_of(e, &odd)))
 		return false;
 	rel = off - (w->head << LSHMI_PAGE_SHIFT);
-	if (rel < c.first)
+	if (rel < c->first)
 		return false;
-	index = (rel - c.first) * c.reciprocal >> RECIPROCAL_SHIFT;
-	if (index >= c.count)
+	index = (rel - c->first) * c->reciprocal >> RECIPROCAL_SHIFT;
+	if (index >= c->count)
 		return false;
 	w->word = (uint16_t *)(r->base + (w->head << LSHMI_PAGE_SHIFT)) + index;
-	w->start = (w->head << LSHMI_PAGE_SHIFT) + c.first + index * c.size;
-	w->size = c.size;
+	w->start = (w->head << LSHMI_PAGE_SHIFT) + c->first + index * c->size;
+	w->size = c->size;
 	step = off & -off;
 	return off == w->start || ((w->start + step - 1) & ~(step - 1)) == off;
 }
 
-static uint16_t holder_of(struct lshm_region *r, const struct lshmi_where *w)
+static uint16_t holder_of(const struct lshmi_where *w)
 {
 	return w->word ? lshmi_load_relaxed(w->word) : entry_holder(w->entry);
 }
@@ -123,7 +124,7 @@ bool lshmi_holder_cas(
 {
 	struct lshmi_where w;
 
-	if (!locate(r, off, &w) || holder_of(r, &w) != from)
+	if (!locate(r, off, &w) || holder_of(&w) != from)
 		return false;
 	if (w.word)
 		return lshmi_cas16(w.word, from, to);
@@ -253,7 +254,7 @@ int lshm_free(struct lshm_region *region, void *block)
 				      : -ECHILD;
 	if (!locate(region, (uint64_t)((char *)block - region->base), &w))
 		return no_block("this is no block of the region's heap");
-	holder = holder_of(region, &w);
+	holder = holder_of(&w);
 	if (holder == LSHMI_HOLDER_NONE)
 		return no_block("this block is free already");
 	if (holder != lane->mark && holder != LSHMI_HOLDER_ATTACHED &&
@@ -273,7 +274,7 @@ size_t lshm_usable_size(struct lshm_region *region, const void *block)
 	struct lshmi_where w;
 
 	if (!block || region->serial == 0 || !locate(region, off, &w) ||
-	    holder_of(region, &w) == LSHMI_HOLDER_NONE)
+	    holder_of(&w) == LSHMI_HOLDER_NONE)
 		return 0;
 	return w.size - (off - w.start);
 }
@@ -287,7 +288,7 @@ static bool hold(struct lshm_region *r, struct lshmi_lane *lane, uint64_t off)
 	for (int i = 0; i < 8; i++) {
 		if (!locate(r, off, &w))
 			return false;
-		holder = holder_of(r, &w);
+		holder = holder_of(&w);
 		if (holder == LSHMI_HOLDER_NONE)
 			return false;
 		if (w.word && entry_holder(w.entry) != lane->mark)
@@ -362,7 +363,7 @@ int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,
 		if (!locate(region, off, &w))
 			return no_block(
 			    "this is no block of the region's heap");
-		holder = holder_of(region, &w);
+		holder = holder_of(&w);
 		if (holder != lane->mark && !ours(region, holder))
 			return lshmi_fail(EPERM,
 			    "only a draft of the caller's can be attached");
@@ -409,19 +410,20 @@ void lshmi_heap_sweep(struct lshm_region *r, const bool *dead)
 		uint64_t e = lshmi_load_seq(pm(r, p));
 		uint32_t lane = (uint32_t)entry_holder(e) - LSHMI_HOLDER_LANE;
 		bool orphan = lane < r->max_lanes && dead[lane];
-		struct lshmi_cut c;
+		const struct lshmi_cut *c;
+		struct lshmi_cut odd;
 
 		if (entry_kind(e) == LSHMI_PM_RUN && orphan)
 			lshmi_cas(pm(r, p), e,
 			    make_entry(LSHMI_PM_FREE, 0, 0, entry_pages(e),
 				entry_gen(e)));
 		if (entry_kind(e) != LSHMI_PM_SLAB || !(orphan || foreign) ||
-		    entry_pages(e) > total - p || !cut_of(&c, e))
+		    entry_pages(e) > total - p || !(c = cut_of(e, &odd)))
 			continue;
-		sweep_words(r, p, e, &c, dead);
+		sweep_words(r, p, e, c, dead);
 		if (!orphan)
 			continue;
-		if (lshmi_slab_empty(r, p, &c)) {
+		if (lshmi_slab_empty(r, p, c)) {
 			lshmi_cas(pm(r, p), e,
 			    make_entry(LSHMI_PM_FREE, 0, 0, entry_pages(e),
 				entry_gen(e)));
@@ -448,7 +450,8 @@ static bool look_at_heap(
     struct lshm_region *region, struct lshm_heap_info *info)
 {
 	uint64_t total, bytes, in_a_row = 0, e;
-	struct lshmi_cut c;
+	const struct lshmi_cut *c;
+	struct lshmi_cut odd;
 
 	memset(info, 0, sizeof(*info));
 	total = lshmi_page_count(region);
@@ -476,15 +479,15 @@ static bool look_at_heap(
 			uint16_t *words = (uint16_t *)(region->base +
 						       (p << LSHMI_PAGE_SHIFT));
 
-			if (!cut_of(&c, e))
+			if (!(c = cut_of(e, &odd)))
 				return false;
 			info->slab_bytes += bytes;
 			info->slabs++;
 			info->orphan_slabs +=
 			    entry_holder(e) == LSHMI_HOLDER_ATTACHED;
-			for (uint32_t i = 0; i < c.count; i++)
+			for (uint32_t i = 0; i < c->count; i++)
 				count_block(info, lshmi_load_relaxed(&words[i]),
-				    c.size);
+				    c->size);
 			break;
 		}
 		default:

@@ -85,20 +85,20 @@ extern struct lshmi_cut lshmi_cuts[LSHMI_CLASSES]
 
 void lshmi_slab_cut(struct lshmi_cut *c, uint32_t class, uint64_t pages);
 
-/* How the slab behind a head entry is cut; false: no such slab can be. */
-static inline bool cut_of(struct lshmi_cut *c, uint64_t entry)
+/* How the slab behind a head entry is cut; NULL: no such slab can be. */
+static inline const struct lshmi_cut *cut_of(
+    uint64_t entry, struct lshmi_cut *odd)
 {
 	uint32_t class = entry_class(entry);
 	uint64_t pages = entry_pages(entry);
 
 	if (class >= LSHMI_CLASSES || pages == 0 ||
 	    pages > lshmi_cuts[class].pages)
-		return false;
+		return NULL;
 	if (pages == lshmi_cuts[class].pages)
-		*c = lshmi_cuts[class];
-	else
-		lshmi_slab_cut(c, class, pages);
-	return c->count > 0;
+		return &lshmi_cuts[class];
+	lshmi_slab_cut(odd, class, pages);
+	return odd->count ? odd : NULL;
 }
 
 /* A block, found. */

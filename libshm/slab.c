@@ -76,9 +76,11 @@ uint32_t lshmi_slabs_trim(struct lshmi_lane *lane)
 		for (uint32_t k = 0; k < cl->count; k++) {
 			uint32_t head = cl->slabs[k];
 			uint64_t e = lshmi_load_relaxed(pm(r, head));
-			struct lshmi_cut c;
+			const struct lshmi_cut *c;
+			struct lshmi_cut odd;
 
-			if (!cut_of(&c, e) || !lshmi_slab_empty(r, head, &c)) {
+			if (!(c = cut_of(e, &odd)) ||
+			    !lshmi_slab_empty(r, head, c)) {
 				cl->slabs[kept++] = head;
 				continue;
 			}
@@ -113,15 +115,16 @@ void lshmi_slab_freed(struct lshmi_lane *lane, const struct lshmi_where *w)
 	struct lshmi_class *cl = &lane->classes[entry_class(w->entry)];
 	uint16_t *words = (uint16_t *)(r->base + (w->head << LSHMI_PAGE_SHIFT));
 	uint32_t group = (uint32_t)(w->word - words) / 32, groups, k = 0;
-	struct lshmi_cut c;
+	const struct lshmi_cut *c;
+	struct lshmi_cut odd;
 
-	if (cl->current == w->head || !cut_of(&c, w->entry))
+	if (cl->current == w->head || !(c = cut_of(w->entry, &odd)))
 		return;
-	groups = (c.count + 31) / 32;
+	groups = (c->count + 31) / 32;
 	if (!group_empty(words, group) ||
 	    !group_empty(words, (group + 1) % groups) ||
 	    !group_empty(words, (group + groups - 1) % groups) ||
-	    !lshmi_slab_empty(r, w->head, &c))
+	    !lshmi_slab_empty(r, w->head, c))
 		return;
 	while (k < cl->count && cl->slabs[k] != w->head)
 		k++;
@@ -154,13 +157,14 @@ static bool remember_slab(struct lshmi_class *cl, uint64_t head)
 static bool use_slab(
     struct lshmi_lane *lane, struct lshmi_class *cl, uint64_t head)
 {
-	struct lshmi_cut c;
+	const struct lshmi_cut *c;
+	struct lshmi_cut odd;
 
-	if (!cut_of(&c, lshmi_load_relaxed(pm(lane->region, head))))
+	if (!(c = cut_of(lshmi_load_relaxed(pm(lane->region, head)), &odd)))
 		return false;
 	cl->current = (uint32_t)head;
 	cl->next = 0;
-	cl->left = (c.count + 31) / 32;
+	cl->left = (c->count + 31) / 32;
 	return true;
 }
 
@@ -170,11 +174,12 @@ static bool pick_up(struct lshmi_lane *lane, struct lshmi_class *cl)
 	struct lshm_region *r = lane->region;
 	uint64_t *quad;
 	uint16_t *words;
-	struct lshmi_cut c;
+	const struct lshmi_cut *c;
+	struct lshmi_cut odd;
 
 	if (!cl->current ||
-	    !cut_of(&c, lshmi_load_relaxed(pm(r, cl->current))) ||
-	    c.size != cl->size || c.pages > lshmi_page_count(r) - cl->current)
+	    !(c = cut_of(lshmi_load_relaxed(pm(r, cl->current)), &odd)) ||
+	    c->size != cl->size || c->pages > lshmi_page_count(r) - cl->current)
 		return false;
 	words =
 	    (uint16_t *)(r->base + ((uint64_t)cl->current << LSHMI_PAGE_SHIFT));
@@ -191,13 +196,13 @@ static bool pick_up(struct lshmi_lane *lane, struct lshmi_class *cl)
 				if (((v >> k * 16) & 0xffff) == 0)
 					mask |= 1u << (i * 4 + k);
 		}
-		if (c.count - base < 32)
-			mask &= (1u << (c.count - base)) - 1;
+		if (c->count - base < 32)
+			mask &= (1u << (c->count - base)) - 1;
 		if (mask) {
 			cl->mask = mask;
 			cl->words = &words[base];
 			cl->blocks =
-			    (char *)words + c.first + (uint64_t)base * c.size;
+			    (char *)words + c->first + (uint64_t)base * c->size;
 			return true;
 		}
 	}
