@@ -31,7 +31,7 @@ struct pattern {
 /* What one worker has of a case; @r is NULL for malloc(). */
 struct user {
 	struct lshm_region *r;
-	uint64_t number; /* in all its blocks; differs between workers */
+	uint64_t number; /* in its blocks; differs between workers */
 	uint64_t *blocks[LIVE_MAX];
 	struct step {
 		uint32_t which;
@@ -39,19 +39,22 @@ struct user {
 	} steps[STEPS];
 };
 
-static uint64_t *get(const struct user *u, size_t size)
+/* The block at @at holds the user's number and its own. */
+static void get(struct user *u, uint32_t at, size_t size)
 {
 	uint64_t *block = u->r ? lshm_alloc(u->r, size) : malloc(size);
 
 	if (!block)
 		errx(EXIT_FAILURE, "%s", u->r ? lshm_error() : "no memory");
-	*(volatile uint64_t *)block = u->number;
-	return block;
+	*(volatile uint64_t *)block = u->number + at;
+	u->blocks[at] = block;
 }
 
-static void put(const struct user *u, uint64_t *block)
+static void put(const struct user *u, uint32_t at)
 {
-	if (*(volatile uint64_t *)block != u->number)
+	uint64_t *block = u->blocks[at];
+
+	if (*(volatile uint64_t *)block != u->number + at)
 		errx(EXIT_FAILURE, "a block was given to two");
 	if (u->r)
 		bench_must(lshm_free(u->r, block));
@@ -71,21 +74,21 @@ static struct user *new_user(struct bench *b, const struct pattern *p)
 	if (!u)
 		err(EXIT_FAILURE, NULL);
 	u->r = p->libshm ? b->region : NULL;
-	u->number = UINT64_C(0x5eed0000) + b->role;
+	u->number = (UINT64_C(0x5eed) + b->role) << 32;
 	srandom(1 + b->role);
 	for (uint32_t i = 0; i < STEPS && p->live; i++) {
 		u->steps[i].which = (uint32_t)random() % p->live;
 		u->steps[i].size = random_size(p);
 	}
 	for (unsigned int i = 0; i < p->live; i++)
-		u->blocks[i] = get(u, random_size(p));
+		get(u, i, random_size(p));
 	return u;
 }
 
 static void free_user(struct user *u, const struct pattern *p)
 {
 	for (unsigned int i = 0; i < p->live; i++)
-		put(u, u->blocks[i]);
+		put(u, i);
 	free(u);
 }
 
@@ -95,14 +98,14 @@ static uint32_t some(struct user *u, const struct pattern *p, uint32_t at)
 	const struct step *step = &u->steps[at % STEPS];
 
 	for (unsigned int i = 0; i < SOME && p->live; i++, step++) {
-		put(u, u->blocks[step->which]);
-		u->blocks[step->which] = get(u, step->size);
+		put(u, step->which);
+		get(u, step->which, step->size);
 	}
 	for (unsigned int k = 0; !p->live && k < SOME / p->burst; k++) {
 		for (unsigned int i = 0; i < p->burst; i++)
-			u->blocks[i] = get(u, p->least);
+			get(u, i, p->least);
 		for (unsigned int i = 0; i < p->burst; i++)
-			put(u, u->blocks[i]);
+			put(u, i);
 	}
 	return SOME;
 }

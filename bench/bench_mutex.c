@@ -14,12 +14,17 @@
 
 #define BATCH 256
 
-/* An object of the region. What is fought for lies on lines of its own. */
+#define APART 256 /* bytes: farther than what is fetched with a line */
+
+/* An object of the region. What is fought for lies far apart. */
 struct guarded {
 	pthread_mutex_t pthread;
-	struct lshm_mutex libshm __attribute__((aligned(256)));
-	uint64_t counter __attribute__((aligned(256)));
-	uint64_t expected __attribute__((aligned(256)));
+	char space0[APART];
+	struct lshm_mutex libshm;
+	char space1[APART];
+	uint64_t counter;
+	char space2[APART];
+	uint64_t expected;
 };
 
 struct contest {
