@@ -29,7 +29,8 @@
  *     state, and the one compare-and-swap also takes the old message out. Same
  *     lap without descriptor: whoever takes a consumed message out for its
  *     memory. Same lap with end: lshm_producer_end(); nobody can append then.
- * [D] descriptor word, each step a compare-and-swap:
+ * [D] descriptor word, each step a compare-and-swap (but OWNED -> READY of a
+ *     broadcast owner, whom nobody alive competes with, is a store):
  *       FREE, READY, DONE not in the log -> OWNED   any producer
  *       OWNED -> READY    its owner, after appending; or the owner's reaper, if
  *                         it is in the log
@@ -59,8 +60,9 @@
  *     alive.
  *
  * Costs of the plain case, lines moved and read-modify-writes: append 3 (slot,
- * descriptor, payload; plus tail, now and then) and 3 (slot, READY, claim of
- * the one taken out); broadcast take and release 3 and 0; work-sharing 3 and 2.
+ * descriptor, payload; plus tail, now and then) and 2 in broadcast (slot, claim
+ * of the one taken out), 3 in work-sharing (READY too); broadcast take and
+ * release 3 and 0; work-sharing 3 and 2.
  */
 #include <string.h>
 #include <unistd.h>

@@ -56,13 +56,17 @@
  * The block that begins at @off: or, for aligned ones, the block within which
  * @off is the first multiple of the largest power of two that divides it.
  */
-static bool locate(struct lshm_region *r, uint64_t off, struct lshmi_where *w)
+static inline __attribute__((always_inline)) bool locate(
+    struct lshm_region *r, uint64_t off, struct lshmi_where *w)
 {
-	uint64_t page = off >> LSHMI_PAGE_SHIFT, e, rel, index, step;
+	uint64_t page = off >> LSHMI_PAGE_SHIFT, total, e, rel, index, step;
 	const struct lshmi_cut *c;
 	struct lshmi_cut odd;
 
-	if (off < r->heap_off || page >= lshmi_page_count(r))
+	total = lshmi_load_relaxed(&r->size) >> LSHMI_PAGE_SHIFT;
+	if (__builtin_expect(page >= total, 0))
+		total = lshmi_page_count(r);
+	if (off < r->heap_off || page >= total)
 		return false;
 	e = lshmi_load_relaxed(pm(r, page));
 	w->head = page;
@@ -76,7 +80,8 @@ static bool locate(struct lshm_region *r, uint64_t off, struct lshmi_where *w)
 	}
 	w->entry = e;
 	if (entry_pages(e) <= page - w->head ||
-	    entry_pages(e) > lshmi_page_count(r) - w->head)
+	    (entry_pages(e) > total - w->head &&
+		entry_pages(e) > lshmi_page_count(r) - w->head))
 		return false;
 	if (entry_kind(e) == LSHMI_PM_RUN) {
 		w->word = NULL;

@@ -28,7 +28,7 @@ static int attempt_publish(struct lshmi_end *e, void *arg)
 	struct lshm_region *r = e->region;
 	struct loan *loan = arg;
 	struct lshmi_desc *d = desc_at(r, loan->desc), *old;
-	uint64_t owned = lshmi_load_relaxed(&d->word);
+	uint64_t owned = lshmi_load_relaxed(&d->word), was;
 	uint64_t x = p->tail, w, hint;
 	bool gone = false;
 
@@ -60,6 +60,9 @@ static int attempt_publish(struct lshmi_end *e, void *arg)
 				return -EAGAIN;
 			continue;
 		}
+		old =
+		    desc_of(w) == LSHMI_NO_DESC ? NULL : desc_at(r, desc_of(w));
+		was = old ? lshmi_load_acquire(&old->word) : 0;
 		lshmi_store_relaxed(&d->channel, e->offset);
 		lshmi_store_relaxed(&d->position, x);
 		/* [L] before: a loan; after: published, whole */
@@ -70,13 +73,19 @@ static int attempt_publish(struct lshmi_end *e, void *arg)
 	p->tail = x + 1;
 	if (lshmi_load_relaxed(&e->channel->tail) < x + 1)
 		lshmi_store_relaxed(&e->channel->tail, x + 1);
-	/* Fails if a consumer has taken it by now. */
-	lshmi_cas(&d->word, owned, turn(owned, READY, 0, false));
-	if (desc_of(w) != LSHMI_NO_DESC && p->spare == LSHMI_NO_DESC) {
-		old = desc_at(r, desc_of(w));
-		if (old && lshmi_desc_claim(r, old, desc_of(w)))
-			p->spare = desc_of(w);
-	}
+	/* Broadcast: nobody else writes the word of a living owner. Else this
+	 * fails if a consumer has taken it by now. */
+	if (e->mode == LSHM_BROADCAST)
+		lshmi_store_release(&d->word, turn(owned, READY, 0, false));
+	else
+		lshmi_cas(&d->word, owned, turn(owned, READY, 0, false));
+	/* Read while it was in the log: if it is the same still, nobody has
+	 * claimed it since, and it is in no log. */
+	if (old && p->spare == LSHMI_NO_DESC &&
+	    (state_of(was) == READY || state_of(was) == DONE) &&
+	    lshmi_cas(
+		&old->word, was, turn(was & ~DELIVERIES, OWNED, r->slot, true)))
+		p->spare = desc_of(w);
 	return 0;
 }
 

@@ -737,6 +737,7 @@ UT_TEST(workers_killed_at_random, UT_EACH)
 			ut_kill(&workers[i]);
 			kills++;
 			workers[i] = ut_spawn(region, 0, works_body, NULL);
+			ut_hear(workers[i].fd); /* never all of them dead */
 		}
 	}
 	ut_join(&feeder);
