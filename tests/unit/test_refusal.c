@@ -662,7 +662,7 @@ static const char *mount_private(const char *type, const char *options)
 
 	need_root();
 	if (unshare(CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("ut", where, type, 0, options) < 0)
 		ut_skip("cannot mount a %s of my own: %m", type);
 	return where;
@@ -720,7 +720,7 @@ UT_TEST(no_space_left_to_grow, UT_NAMED)
 	UT_SOME(block = lshm_alloc(region, 1000));
 	memset(block, 1, 1000);
 	UT_OK(lshm_region_grow(region, 2 * MIB));
-	UT_EQ(0, mount(NULL, where, NULL, MS_REMOUNT, "size=16m"));
+	UT_EQ(0, mount("none", where, "tmpfs", MS_REMOUNT, "size=16m"));
 	UT_OK(lshm_region_grow(region, 8 * MIB));
 	UT_SOME(lshm_alloc(region, 5 * MIB));
 	lshm_region_close(region);
