@@ -54,3 +54,26 @@ int lshmi_backend_by_name(
 		    id);
 	return 0;
 }
+
+int lshmi_backend_open_fd(struct lshmi_store *s, int fd, bool writable)
+{
+	int ret = -EBADMSG;
+
+	for (size_t i = 0; i < COUNT && ret == -EBADMSG; i++) {
+		if (!backends[i]->open_fd)
+			continue;
+		s->backend = backends[i];
+		ret = backends[i]->open_fd(s, fd, writable);
+	}
+	return ret;
+}
+
+int lshmi_backend_list(int (*callback)(const char *name, void *arg), void *arg)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < COUNT && ret == 0; i++)
+		if (backends[i]->list)
+			ret = backends[i]->list(callback, arg);
+	return ret;
+}

@@ -32,11 +32,20 @@ struct lshmi_store {
 	char temporary[PATH_MAX];
 };
 
+/* What a store is, as its keeper tells. */
+struct lshmi_backing {
+	uint64_t size;
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t mode;
+};
+
 enum lshmi_life { LSHMI_ALIVE, LSHMI_DEAD, LSHMI_UNKNOWN };
 
 struct lshmi_backend {
 	const char *name;
 	uint32_t id;
+	bool nameless; /* it is never opened by a name */
 
 	/* Make it, not yet under its name. */
 	int (*create)(struct lshmi_store *s, const char *name, mode_t mode,
@@ -44,6 +53,11 @@ struct lshmi_backend {
 	/* Put it under its name: -EEXIST if there is one already. */
 	int (*reveal)(struct lshmi_store *s);
 	int (*open)(struct lshmi_store *s, const char *name, bool writable);
+	/* Open what is behind a descriptor: -EBADMSG if it is not of our kind. */
+	int (*open_fd)(struct lshmi_store *s, int fd, bool writable);
+	int (*inspect)(struct lshmi_store *s, struct lshmi_backing *b);
+	/* Its first bytes, before anything is mapped: how many there were. */
+	ssize_t (*read)(struct lshmi_store *s, void *to, size_t size);
 	/* Does the name it was opened by still mean it? */
 	bool (*current)(const struct lshmi_store *s);
 	void (*close)(struct lshmi_store *s);
@@ -84,12 +98,20 @@ const struct lshmi_backend *lshmi_backend_by_id(uint32_t id);
 int lshmi_backend_by_name(
     const struct lshmi_backend **out, const char **name, uint32_t id);
 
+/* Open with the backend whose descriptor it is. */
+int lshmi_backend_open_fd(struct lshmi_store *s, int fd, bool writable);
+
+/* Everything that the backends can list. */
+int lshmi_backend_list(int (*callback)(const char *name, void *arg), void *arg);
+
 /* backend_file.c: what the backends that have a path share */
 int lshmi_file_create(
     struct lshmi_store *s, const char *path, mode_t mode, unsigned int flags);
 int lshmi_file_reveal(struct lshmi_store *s);
 int lshmi_file_open(struct lshmi_store *s, const char *path, bool writable);
 int lshmi_file_adopt(struct lshmi_store *s, int fd);
+int lshmi_file_inspect(struct lshmi_store *s, struct lshmi_backing *b);
+ssize_t lshmi_file_read(struct lshmi_store *s, void *to, size_t size);
 bool lshmi_file_current(const struct lshmi_store *s);
 void lshmi_file_close(struct lshmi_store *s);
 int lshmi_file_unlink(const char *path);
@@ -110,6 +132,7 @@ void lshmi_futex_wake(struct lshmi_store *s, uint32_t *word, int count);
 
 /* The members that the three file-backed backends have in common. */
 #define LSHMI_FILE_BACKEND                                        \
+	.inspect = lshmi_file_inspect, .read = lshmi_file_read,   \
 	.current = lshmi_file_current, .close = lshmi_file_close, \
 	.extend = lshmi_file_extend, .map = lshmi_file_map,       \
 	.share = lshmi_file_share, .claim = lshmi_ofd_claim,      \

@@ -162,6 +162,43 @@ int lshmi_file_open(struct lshmi_store *s, const char *path, bool writable)
 	return ret;
 }
 
+/* The program may have closed the descriptor, and its number be reused. */
+static int check_ours(const struct lshmi_store *s)
+{
+	struct stat st;
+
+	if (fstat(s->fd, &st) == 0 && st.st_dev == s->device &&
+	    st.st_ino == s->inode)
+		return 0;
+	return lshmi_fail(
+	    EBADF, "the region's descriptor was closed by this program");
+}
+
+int lshmi_file_inspect(struct lshmi_store *s, struct lshmi_backing *b)
+{
+	struct stat st;
+	int ret = check_ours(s);
+
+	if (ret < 0)
+		return ret;
+	if (fstat(s->fd, &st) < 0)
+		return lshmi_fail(errno, "fstat: %s", strerror(errno));
+	b->size = (uint64_t)st.st_size;
+	b->uid = st.st_uid;
+	b->gid = st.st_gid;
+	b->mode = st.st_mode & 07777;
+	return 0;
+}
+
+ssize_t lshmi_file_read(struct lshmi_store *s, void *to, size_t size)
+{
+	ssize_t n = pread(s->fd, to, size, 0);
+
+	return n < 0 ? lshmi_fail(errno, "cannot read the region's header: %s",
+			   strerror(errno))
+		     : n;
+}
+
 bool lshmi_file_current(const struct lshmi_store *s)
 {
 	struct stat st;
@@ -194,18 +231,6 @@ int lshmi_file_unlink(const char *path)
 	if (unlink(path) < 0)
 		return fail_path(errno, "cannot remove", path);
 	return 0;
-}
-
-/* The program may have closed the descriptor, and its number be reused. */
-static int check_ours(const struct lshmi_store *s)
-{
-	struct stat st;
-
-	if (fstat(s->fd, &st) == 0 && st.st_dev == s->device &&
-	    st.st_ino == s->inode)
-		return 0;
-	return lshmi_fail(
-	    EBADF, "the region's descriptor was closed by this program");
 }
 
 /*
@@ -318,6 +343,15 @@ static int file_open(struct lshmi_store *s, const char *name, bool writable)
 	return ret < 0 ? ret : lshmi_file_open(s, name, writable);
 }
 
+static int file_open_fd(struct lshmi_store *s, int fd, bool writable)
+{
+	char path[64];
+
+	s->nameless = true;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return lshmi_file_open(s, path, writable);
+}
+
 static int file_unlink(const char *name)
 {
 	int ret = file_check(name);
@@ -331,6 +365,7 @@ const struct lshmi_backend lshmi_backend_file = {
     .create = file_create,
     .reveal = lshmi_file_reveal,
     .open = file_open,
+    .open_fd = file_open_fd,
     .unlink = file_unlink,
     LSHMI_FILE_BACKEND,
 };

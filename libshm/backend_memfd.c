@@ -142,6 +142,7 @@ static int memfd_list(int (*callback)(const char *name, void *arg), void *arg)
 const struct lshmi_backend lshmi_backend_memfd = {
     .name = "memfd",
     .id = LSHM_BACKEND_MEMFD,
+    .nameless = true,
     .create = memfd_create_store,
     .reveal = memfd_reveal,
     .open = memfd_open,

@@ -239,7 +239,7 @@ static int settle(struct lshm_region *r, uint64_t from, uint64_t to)
 int lshmi_refresh(struct lshm_region *r, uint64_t need)
 {
 	uint64_t size, have;
-	struct stat st;
+	struct lshmi_backing b;
 	int ret = 0;
 
 	if (!r->header)
@@ -250,8 +250,7 @@ int lshmi_refresh(struct lshm_region *r, uint64_t need)
 	if (size <= have || size > r->max_size || size % r->granule != 0)
 		goto out;
 	/* The header is believed only as far as there is a file. */
-	if (fstat(r->store.fd, &st) == 0 && st.st_ino == r->store.inode &&
-	    st.st_dev == r->store.device && (uint64_t)st.st_size < size)
+	if (r->store.backend->inspect(&r->store, &b) == 0 && b.size < size)
 		goto out;
 	if (!r->store.overmap) {
 		ret = r->store.backend->map(&r->store, r->base, have, size);
@@ -459,21 +458,21 @@ static int check_header(
 {
 	struct lshmi_store *s = &r->store;
 	struct lshmi_header expected;
-	struct stat st;
+	struct lshmi_backing b;
 	ssize_t n;
+	int ret;
 
-	if (fstat(s->fd, &st) < 0)
-		return lshmi_fail(errno, "fstat: %s", strerror(errno));
-	if (st.st_uid != geteuid() && st.st_uid != 0 &&
-	    !(flags & LSHM_ANY_OWNER))
+	ret = s->backend->inspect(s, &b);
+	if (ret < 0)
+		return ret;
+	if (b.uid != geteuid() && b.uid != 0 && !(flags & LSHM_ANY_OWNER))
 		return lshmi_fail(EPERM,
 		    "the region is owned by user %u: expected %u (the caller) "
 		    "or 0 (root); LSHM_ANY_OWNER trusts everybody",
-		    (unsigned int)st.st_uid, (unsigned int)geteuid());
-	n = pread(s->fd, h, sizeof(*h), 0);
+		    b.uid, (unsigned int)geteuid());
+	n = s->backend->read(s, h, sizeof(*h));
 	if (n < 0)
-		return lshmi_fail(errno, "cannot read the region's header: %s",
-		    strerror(errno));
+		return (int)n;
 	if ((size_t)n < sizeof(h->magic) ||
 	    memcmp(h->magic, LSHMI_MAGIC, sizeof(h->magic)) != 0)
 		return lshmi_fail(EBADMSG,
@@ -529,10 +528,10 @@ static int check_header(
 	    h->size < h->heap_off + LSHMI_PAGE)
 		return damaged("size at most", h->max_size, h->size);
 	/* It may have grown since the first look at the file. */
-	if (h->size > (uint64_t)st.st_size && fstat(s->fd, &st) < 0)
-		return lshmi_fail(errno, "fstat: %s", strerror(errno));
-	if (h->size > (uint64_t)st.st_size)
-		return damaged("bytes", h->size, (uint64_t)st.st_size);
+	if (h->size > b.size && (ret = s->backend->inspect(s, &b)) < 0)
+		return ret;
+	if (h->size > b.size)
+		return damaged("bytes", h->size, b.size);
 	return 0;
 }
 
@@ -552,7 +551,7 @@ static int attach(
 	own = lshmi_backend_by_id(h.backend);
 	if (own && own != s->backend) {
 		s->backend = own;
-		s->nameless |= h.backend == LSHM_BACKEND_MEMFD;
+		s->nameless |= own->nameless;
 	}
 	r->max_size = h.max_size;
 	ret = reserve(r, o->address);
@@ -587,7 +586,6 @@ int lshm_region_open(struct lshm_region **out, const char *name,
 	struct lshm_region_opts o;
 	struct lshm_region *r;
 	const char *plain = name;
-	bool memfd;
 	int ret;
 
 	ret = check_opts(&o, flags, opts);
@@ -597,15 +595,12 @@ int lshm_region_open(struct lshm_region **out, const char *name,
 	ret = lshmi_backend_by_name(&backend, &plain, o.backend);
 	if (ret < 0)
 		return ret;
-	memfd = backend->id == LSHM_BACKEND_MEMFD;
 	for (int tries = 0; tries < 100; tries++) {
 		r = new_handle(flags);
 		if (!r)
 			return -ENOMEM;
 		r->store.backend = backend;
-		ret = memfd && (flags & LSHM_CREATE)
-			  ? -ENOENT
-			  : backend->open(&r->store, plain, !r->observer);
+		ret = backend->open(&r->store, plain, !r->observer);
 		if (ret == 0) {
 			if ((flags & LSHM_CREATE) && (flags & LSHM_EXCL))
 				ret = -EEXIST;
@@ -653,7 +648,6 @@ int lshm_region_open_fd(struct lshm_region **out, int fd, unsigned int flags,
 {
 	struct lshm_region_opts o;
 	struct lshm_region *r;
-	char path[64];
 	struct stat st;
 	int ret;
 
@@ -666,10 +660,7 @@ int lshm_region_open_fd(struct lshm_region **out, int fd, unsigned int flags,
 	r = new_handle(flags);
 	if (!r)
 		return -ENOMEM;
-	r->store.backend = &lshmi_backend_file;
-	r->store.nameless = true;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	ret = lshmi_file_open(&r->store, path, !r->observer);
+	ret = lshmi_backend_open_fd(&r->store, fd, !r->observer);
 	if (ret == 0)
 		ret = attach(r, flags, &o);
 	if (ret == 0)
@@ -799,9 +790,7 @@ void *lshm_region_base(const struct lshm_region *region)
 
 int lshm_region_list(int (*callback)(const char *name, void *arg), void *arg)
 {
-	int ret = lshmi_backend_posix.list(callback, arg);
-
-	return ret ? ret : lshmi_backend_memfd.list(callback, arg);
+	return lshmi_backend_list(callback, arg);
 }
 
 /* What this process's mapping has got, from /proc. */
@@ -838,7 +827,7 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 {
 	const struct lshmi_header *h = region->header;
 	struct lshm_participant_info p;
-	struct stat st;
+	struct lshmi_backing b;
 
 	if (region->serial == 0)
 		return lshmi_fail_fork();
@@ -862,11 +851,10 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 	info->page_size = region->store.page_size;
 	info->device = region->store.device;
 	info->inode = region->store.inode;
-	if (fstat(region->store.fd, &st) == 0 &&
-	    st.st_ino == region->store.inode) {
-		info->owner_uid = st.st_uid;
-		info->owner_gid = st.st_gid;
-		info->mode = st.st_mode & 07777;
+	if (region->store.backend->inspect(&region->store, &b) == 0) {
+		info->owner_uid = b.uid;
+		info->owner_gid = b.gid;
+		info->mode = b.mode;
 	}
 	for (uint32_t i = 0; i < region->max_participants; i++) {
 		lshm_region_participant(region, i, &p);
