@@ -28,6 +28,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -35,6 +36,7 @@ __thread struct lshmi_lane_cache lshmi_lane_cache;
 
 /* What a thread has, to be given back when it ends. */
 struct holding {
+	pid_t pid; /* of a fork's parent: left alone, for its lane is lost */
 	uint64_t serial;
 	struct lshmi_lane *lane;
 	SLIST_ENTRY(holding) link;
@@ -53,7 +55,7 @@ static void forget_closed(struct holdings *list)
 	lshmi_process_lock();
 	for (h = SLIST_FIRST(list); h; h = next) {
 		next = SLIST_NEXT(h, link);
-		if (lshmi_region_find(h->serial))
+		if (h->pid != getpid() || lshmi_region_find(h->serial))
 			continue;
 		SLIST_REMOVE(list, h, holding, link);
 		free(h);
@@ -176,6 +178,7 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r)
 		free(h);
 		return NULL;
 	}
+	h->pid = getpid();
 	h->serial = r->serial;
 	SLIST_INSERT_HEAD(list, h, link);
 out:

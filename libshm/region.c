@@ -124,7 +124,8 @@ static void free_handle(struct lshm_region *r)
 		munmap(r->base, r->max_size);
 	if (r->store.backend)
 		r->store.backend->close(&r->store);
-	free(r->dead);
+	if (r->dead)
+		munmap(r->dead, r->max_lanes * sizeof(*r->dead));
 	munmap(r, handle_size());
 }
 
@@ -166,9 +167,15 @@ static int use_header(struct lshm_region *r, const struct lshmi_header *h)
 	r->slots = (void *)(r->base + h->participants_off);
 	r->lanes = (void *)(r->base + h->lanes_off);
 	r->pagemap = (void *)(r->base + h->pagemap_off);
-	r->dead = calloc(h->max_lanes, sizeof(*r->dead));
-	return r->dead ? 0
-		       : lshmi_fail(ENOMEM, "this process is out of memory");
+	/* Like the handle, not for a fork child: it could not free it. */
+	r->dead = mmap(NULL, r->max_lanes * sizeof(*r->dead),
+	    PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (r->dead == MAP_FAILED) {
+		r->dead = NULL;
+		return lshmi_fail(ENOMEM, "this process is out of memory");
+	}
+	madvise(r->dead, r->max_lanes * sizeof(*r->dead), MADV_DONTFORK);
+	return 0;
 }
 
 /* -- address space -------------------------------------------------------- */
