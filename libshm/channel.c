@@ -266,10 +266,10 @@ void lshmi_end_leave(struct lshmi_end *e, uint32_t kind, uint32_t index)
 	}
 	lshmi_fetch_and(&ch->data.sleepers[kind], ~bit);
 	lshmi_fetch_and(&ch->space.sleepers[kind], ~bit);
-	/* The bit first: once the word is 0 it may be somebody else's. */
 	lshmi_fetch_and(&ch->active[kind], ~bit);
-	lshmi_store_seq(&ch->ends[kind][index].word, 0);
 	lshmi_ring_both(e->region, ch);
+	/* Last: from here on the end, and the channel, may be others'. */
+	lshmi_store_seq(&ch->ends[kind][index].word, 0);
 }
 
 /* Take an end of the channel; directory_lock is held. */
