@@ -28,7 +28,7 @@
 #define BATCH		64 /* round trips timed at once */
 #define LAPS_MAX	8192
 #define LINE		64
-#define APART		256 /* bytes: farther than what is fetched with a line */
+#define APART		256 /* bytes: more than is fetched at a time */
 #define STOP		(UINT64_C(1) << 63) /* in a number: the last message */
 #define SIZE_MAX_COPIED 65536
 
@@ -81,7 +81,7 @@ static uint64_t check(const void *message, size_t size, uint64_t expected)
 
 /* -- something to talk through -------------------------------------------- */
 
-/* A line, and a ring, in one direction: one for each, in struct bench.memory. */
+/* A line, and a ring, in one direction: one each, in struct bench.memory. */
 struct raw {
 	uint64_t line[APART / 8];
 	uint64_t taken[APART / 8]; /* how many the receiver has copied out */

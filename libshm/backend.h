@@ -53,7 +53,7 @@ struct lshmi_backend {
 	/* Put it under its name: -EEXIST if there is one already. */
 	int (*reveal)(struct lshmi_store *s);
 	int (*open)(struct lshmi_store *s, const char *name, bool writable);
-	/* Open what is behind a descriptor: -EBADMSG if it is not of our kind. */
+	/* Open what is behind a descriptor: -EBADMSG if not of our kind. */
 	int (*open_fd)(struct lshmi_store *s, int fd, bool writable);
 	int (*inspect)(struct lshmi_store *s, struct lshmi_backing *b);
 	/* Its first bytes, before anything is mapped: how many there were. */
