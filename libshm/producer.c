@@ -175,7 +175,7 @@ static int attempt_loan(struct lshmi_end *e, void *arg)
 	struct lshm_region *r = e->region;
 	struct lshmi_lane *lane = lshmi_lane(r);
 	uint64_t payload = lshmi_load_relaxed(&room->desc->payload), old;
-	size_t have = payload ? lshm_usable_size(r, r->base + payload) : 0;
+	size_t have = lshm_usable_size(r, lshmi_at(r, payload, 1));
 	size_t need = room->size ? room->size : 1;
 	void *block;
 	int ret;
