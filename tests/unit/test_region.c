@@ -984,7 +984,7 @@ static const char *mount_here(const char *type, const char *options)
 	snprintf(path, sizeof(path), "%s/mnt", ut_dir());
 	UT_EQ(0, mkdir(path, 0700));
 	if (unshare(CLONE_NEWNS) < 0 ||
-	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("none", path, type, 0, options) < 0) {
 		int error = errno;
 
