@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * crash_stopped.c - stopped, or killed, at a certain point, and in the way
+ *
+ * A process is stepped until a word in the region says that it is there.
+ */
+#include "../../libshm/atomic.h"
+#include "scene.h"
+
+#include <signal.h>
+
+/* ---- a rescuer in the midst of it ---- */
+
+struct slot_watch {
+	struct lshmi_slot *slot;
+	uint64_t more; /* instructions to go on after that */
+};
+
+static uint64_t slot_state(const struct lshmi_slot *slot)
+{
+	return lshmi_load_relaxed(&slot->word) & 3;
+}
+
+/* Some way into a sweep; or it is over. */
+static bool is_reaping(void *arg, bool kernel)
+{
+	struct slot_watch *w = arg;
+	uint64_t state = slot_state(w->slot);
+
+	return state == LSHMI_SLOT_FREE ||
+	       (state == LSHMI_SLOT_REAPING && w->more-- == 0);
+}
+
+static void reaps_body(struct lshm_region *region, int fd, void *arg)
+{
+	/* its lane; a slab of such blocks has few words to be swept */
+	UT_OK(lshm_free(region, lshm_alloc(region, 6000)));
+	crash_mark();
+	lshm_region_reap(region);
+	ut_say(fd, 0);
+	ut_hear(fd);
+}
+
+/*
+ * A rescuer is in the midst of a sweep. False: it was through before it came
+ * that far.
+ */
+static bool start_rescuer(
+    struct victim *v, struct ut_child *rescuer, uint64_t more)
+{
+	struct slot_watch watch = {.more = more};
+
+	victim_start(v, waits);
+	*rescuer = ut_spawn(v->region, 0, reaps_body, NULL);
+	crash_await_mark(rescuer);
+	ut_kill(&v->child);
+	watch.slot = crash_slot(v->region, v->slot);
+	UT_TRUE(crash_step(rescuer, is_reaping, &watch, NULL));
+	return slot_state(watch.slot) == LSHMI_SLOT_REAPING;
+}
+
+/* Nobody waits for a sweep: whoever needs what the dead one had can have it. */
+static void others_go_on(struct victim *v)
+{
+	struct lshm_region *newcomer = ut_reopen(v->region, 0);
+	uint64_t start = milliseconds();
+	struct lshm_consumer *in;
+	void *block;
+
+	UT_EQ(0, lshm_region_reap(v->region)); /* it is being done */
+	UT_EQ(LSHM_OWNER_DIED,
+	    lshm_mutex_lock(v->region, &v->shared->mutex, UT_SOON));
+	free_field(v->region, &v->shared->mutex, &v->shared->field);
+	UT_OK(lshm_mutex_unlock(v->region, &v->shared->mutex));
+	attach_block(v->region, v->shared, 77);
+	UT_OK(lshm_mutex_lock(v->region, &v->shared->mutex, UT_SOON));
+	free_field(v->region, &v->shared->mutex, &v->shared->field);
+	UT_OK(lshm_mutex_unlock(v->region, &v->shared->mutex));
+	for (size_t size = 16; size <= 4 * MIB; size *= 4) {
+		block = lshm_alloc(v->region, size);
+		UT_SOME(block);
+		UT_OK(lshm_free(v->region, block));
+	}
+	in = consumer(newcomer, &work);
+	for (int i = 0; i < 4; i++) {
+		struct lshm_message m = take(in);
+
+		UT_EQ(m.sequence < 2 ? 2 : 1, m.deliveries);
+		UT_OK(lshm_consumer_release(in, &m));
+	}
+	for (uint64_t i = 0; i < 20; i++) {
+		struct lshm_message m;
+
+		send_number(v->out, i);
+		m = take(in);
+		UT_EQ(i, number_in(&m));
+		UT_OK(lshm_consumer_release(in, &m));
+	}
+	UT_OK(lshm_object_create(
+	    newcomer, "another", "test", 100, NULL, NULL, NULL));
+	UT_OK(lshm_object_remove(newcomer, "another", "test"));
+	lshm_consumer_close(in);
+	lshm_region_close(newcomer);
+	UT_CMP(milliseconds() - start, <, BOUND_MS);
+}
+
+static void all_is_well(struct victim *v)
+{
+	lshm_region_reap(v->region);
+	lshm_producer_close(v->out);
+	lshm_consumer_close(v->in);
+	UT_OK(lshm_channel_remove(v->region, "c"));
+	v->books = CRASH_BOOKS(v->region);
+	UT_EQ(1, v->books.participants);
+	UT_EQ(2, v->books.attached_blocks);
+	lshm_region_close(v->region);
+}
+
+/* At some points of the sweep, as many as there are. */
+static void rescuer_stops(bool dies)
+{
+	bool reached = true;
+
+	for (uint64_t more = 0; reached; more = more * 3 + 500) {
+		struct ut_child rescuer;
+		struct victim v;
+
+		reached = start_rescuer(&v, &rescuer, more);
+		if (reached && dies) {
+			ut_kill(&rescuer);
+			UT_EQ(2, lshm_region_reap(v.region));
+			others_go_on(&v);
+		} else {
+			crash_leave_stopped(&rescuer);
+			others_go_on(&v);
+			ut_continue(&rescuer);
+			ut_hear(rescuer.fd);
+			ut_say(rescuer.fd, 0);
+			ut_join(&rescuer);
+		}
+		all_is_well(&v);
+		if (ut_backend->id != LSHM_BACKEND_POSIX)
+			break;
+	}
+}
+
+UT_TEST(stopped_rescuer_harms_nobody, UT_EACH)
+{
+	rescuer_stops(false);
+}
+
+UT_TEST(dead_rescuer_is_followed, UT_EACH)
+{
+	rescuer_stops(true);
+}
+
+/* ---- a table full of the dead ---- */
+
+static void stays_body(struct lshm_region *region, int fd, void *arg)
+{
+	ut_say(fd, 0);
+	pause();
+}
+
+/* Slot 0 is the caller's; the others have dead owners. */
+static struct lshm_region *full_of_the_dead(uint32_t slots)
+{
+	struct ut_child dead[64];
+	struct lshm_region *region =
+	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB,
+		.max_participants = slots));
+
+	for (uint32_t i = 1; i < slots; i++) {
+		dead[i] = ut_spawn(region, 0, stays_body, NULL);
+		ut_hear(dead[i].fd);
+	}
+	for (uint32_t i = 1; i < slots; i++)
+		ut_kill(&dead[i]);
+	return region;
+}
+
+static void attaches_body(struct lshm_region *none, int fd, void *arg)
+{
+	struct lshm_region *region;
+
+	ut_hear(fd); /* all at once */
+	if (ut_backend->named)
+		UT_OK(lshm_region_open(&region, ut_name, 0, NULL));
+	else
+		UT_OK(lshm_region_receive(&region, fd, 0, NULL));
+	UT_OK(lshm_free(region, lshm_alloc(region, 100)));
+	ut_say(fd, crash_own_slot(region));
+	ut_hear(fd);
+	lshm_region_close(region);
+}
+
+/* As many newcomers as there are slots of the dead: each finds a place. */
+UT_TEST(newcomers_find_a_place, UT_EACH)
+{
+	enum { SLOTS = 5 };
+	uint64_t rounds =
+	    ut_scale(ut_backend->id == LSHM_BACKEND_POSIX ? 200 : 40);
+
+	while (rounds--) {
+		struct lshm_region *region = full_of_the_dead(SLOTS);
+		struct ut_child newcomers[SLOTS];
+		bool taken[SLOTS] = {true};
+
+		for (int i = 1; i < SLOTS; i++)
+			newcomers[i] = ut_spawn(NULL, 0, attaches_body, NULL);
+		for (int i = 1; i < SLOTS; i++) {
+			ut_say(newcomers[i].fd, 0);
+			if (!ut_backend->named)
+				UT_OK(lshm_region_send(
+				    region, newcomers[i].fd, 0));
+		}
+		for (int i = 1; i < SLOTS; i++) {
+			uint64_t slot = ut_hear(newcomers[i].fd);
+
+			UT_CMP(slot, <, SLOTS);
+			UT_TRUE(!taken[slot]);
+			taken[slot] = true;
+		}
+		for (int i = 1; i < SLOTS; i++) {
+			ut_say(newcomers[i].fd, 0);
+			ut_join(&newcomers[i]);
+		}
+		UT_EQ(1, CRASH_BOOKS(region).participants);
+		lshm_region_close(region);
+		if (ut_backend->named)
+			UT_OK(
+			    lshm_region_unlink(ut_name, LSHM_BACKEND_DEFAULT));
+	}
+}
+
+static void moves_in_body(struct lshm_region *none, int fd, void *arg)
+{
+	struct lshm_region *region;
+
+	crash_mark();
+	if (ut_backend->named)
+		UT_OK(lshm_region_open(&region, ut_name, 0, NULL));
+	else
+		UT_OK(lshm_region_receive(&region, fd, 0, NULL));
+	UT_SOME(lshm_alloc(region, 100));
+	ut_say(fd, 0);
+	ut_hear(fd);
+	lshm_region_close(region);
+}
+
+/* One who is moving in is alive, though the slot still tells of the dead one */
+static void moving_in(bool dies)
+{
+	struct lshm_region *region = full_of_the_dead(2);
+	struct ut_child newcomer = ut_spawn(NULL, 0, moves_in_body, NULL);
+	struct slot_watch watch = {.slot = crash_slot(region, 1)};
+
+	if (!ut_backend->named)
+		UT_OK(lshm_region_send(region, newcomer.fd, 0));
+	crash_await_mark(&newcomer);
+	UT_TRUE(crash_step(&newcomer, is_reaping, &watch, NULL));
+	if (dies) {
+		ut_kill(&newcomer);
+		UT_EQ(1, lshm_region_reap(region));
+	} else {
+		crash_leave_stopped(&newcomer);
+		UT_EQ(0, lshm_region_reap(region));
+		UT_EQ(LSHMI_SLOT_REAPING, slot_state(watch.slot));
+		ut_continue(&newcomer);
+		ut_hear(newcomer.fd);
+		UT_EQ(LSHM_PARTICIPANT_ALIVE, state_of(region, 1));
+		UT_EQ(0, lshm_region_reap(region));
+		ut_say(newcomer.fd, 0);
+		ut_join(&newcomer);
+	}
+	UT_EQ(1, CRASH_BOOKS(region).participants);
+	lshm_region_close(region);
+}
+
+UT_TEST(stopped_while_moving_in, UT_EACH)
+{
+	moving_in(false);
+}
+
+UT_TEST(killed_while_moving_in, UT_EACH)
+{
+	moving_in(true);
+}
+
+/* ---- the library's own locks ---- */
+
+static bool word_is_set(void *arg, bool kernel)
+{
+	return lshmi_load_relaxed((uint64_t *)arg) != 0;
+}
+
+static void needs_pages_body(struct lshm_region *region, int fd, void *arg)
+{
+	UT_OK(lshm_free(region, lshm_alloc(region, 6000)));
+	crash_mark();
+	UT_SOME(lshm_alloc(region, 3 * LSHMI_PAGE));
+}
+
+static void needs_directory_body(struct lshm_region *region, int fd, void *arg)
+{
+	UT_OK(lshm_free(region, lshm_alloc(region, 6000)));
+	crash_mark();
+	UT_OK(lshm_object_create(region, "x", "test", 100, NULL, NULL, NULL));
+}
+
+static void lock_holder(ut_body *body, bool dies)
+{
+	struct shared *shared;
+	struct lshm_region *region = create(&shared);
+	struct lshmi_header *h = crash_header(region);
+	struct lshm_mutex *lock =
+	    body == needs_pages_body ? &h->heap_lock : &h->directory_lock;
+	struct crash_books books = CRASH_BOOKS(region);
+	struct ut_child child = ut_spawn(region, 0, body, NULL);
+	uint64_t start;
+	void *block;
+
+	crash_await_mark(&child);
+	UT_TRUE(crash_step(&child, word_is_set, &lock->word, NULL));
+	if (!dies) {
+		/* It costs a second, and an error; what needs no lock works. */
+		crash_leave_stopped(&child);
+		UT_OK(lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
+		UT_OK(lshm_mutex_unlock(region, &shared->mutex));
+		start = milliseconds();
+		if (body == needs_pages_body)
+			UT_NULL(lshm_alloc(region, 300000), "stopped");
+		else
+			UT_ERR(-EAGAIN,
+			    lshm_object_create(
+				region, "y", "test", 8, NULL, NULL, NULL),
+			    "stopped");
+		UT_CMP(milliseconds() - start, <, BOUND_MS);
+	}
+	ut_kill(&child);
+	start = milliseconds();
+	for (int i = 0; i < 4; i++) {
+		block = lshm_alloc(region, 300000);
+		UT_SOME(block);
+		UT_OK(lshm_free(region, block));
+		UT_OK(lshm_object_create(
+		    region, "y", "test", 8, NULL, NULL, NULL));
+		UT_OK(lshm_object_remove(region, "y", "test"));
+	}
+	UT_CMP(milliseconds() - start, <, BOUND_MS);
+	books.lanes = 1;
+	CRASH_BALANCED(region, &books);
+	lshm_region_close(region);
+}
+
+UT_TEST(heap_lock_holder_killed, UT_EACH)
+{
+	lock_holder(needs_pages_body, true);
+}
+
+UT_TEST(heap_lock_holder_stopped, UT_ONCE)
+{
+	lock_holder(needs_pages_body, false);
+}
+
+UT_TEST(directory_lock_holder_killed, UT_EACH)
+{
+	lock_holder(needs_directory_body, true);
+}
+
+UT_TEST(directory_lock_holder_stopped, UT_ONCE)
+{
+	lock_holder(needs_directory_body, false);
+}
+
+/* ---- what a late-comer may not touch ---- */
+
+static void locks_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct shared *shared = find(region);
+
+	UT_OK(lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	ut_say(fd, 0);
+	pause();
+}
+
+static void attaches_other_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct shared *shared = find(region);
+	void *block = lshm_alloc(region, 100);
+
+	UT_SOME(block);
+	crash_fill(block, 96, 1);
+	UT_OK(lshm_mutex_lock(region, &shared->other_mutex, UT_SOON));
+	crash_mark();
+	UT_OK(lshm_attach(
+	    region, &shared->other_mutex, &shared->other_field, block));
+}
+
+/*
+ * A lock's owner is dead and reaped, and its lane is a living one's by now, who
+ * is in the midst of a replacement elsewhere. Who takes the lock over decides
+ * what the dead one had begun, and must not decide for the living one.
+ */
+UT_TEST(lane_used_anew, UT_EACH)
+{
+	struct shared *shared;
+	struct lshm_region *region = create(&shared);
+	struct crash_books books = CRASH_BOOKS(region);
+	struct ut_child first = ut_spawn(region, 0, locks_body, NULL), second;
+	uint32_t lane;
+
+	ut_hear(first.fd);
+	ut_kill(&first);
+	UT_EQ(1, lshm_region_reap(region));
+	lane = (uint32_t)(shared->mutex.word >> 1 & 0xffff) - 1;
+	second = ut_spawn(region, 0, attaches_other_body, NULL);
+	crash_await_mark(&second);
+	UT_EQ(crash_slot_of(region, second.pid) + 1,
+	    crash_lane(region, lane)->word & 0xffff);
+	/* pending, and the field not yet written */
+	while ((crash_lane(region, lane)->intent & 3) != LSHMI_INTENT_PENDING)
+		UT_TRUE(crash_step(&second, word_is_set, &lane, NULL));
+	UT_EQ(0, shared->other_field);
+	UT_EQ(
+	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
+	UT_TRUE(crash_step(
+	    &second, word_is_set, (void *)&shared->other_field, NULL));
+	ut_kill(&second);
+	UT_EQ(1, lshm_region_reap(region));
+	UT_EQ(LSHM_OWNER_DIED,
+	    lshm_mutex_lock(region, &shared->other_mutex, UT_SOON));
+	UT_CMP(
+	    lshm_usable_size(region, lshm_at(region, shared->other_field, 1)),
+	    >=, 100);
+	free_field(region, &shared->other_mutex, &shared->other_field);
+	UT_OK(lshm_mutex_unlock(region, &shared->other_mutex));
+	CRASH_BALANCED(region, &books);
+	lshm_region_close(region);
+}
+
+static void closes_end_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct lshm_producer *out = producer(region, &broadcast);
+
+	crash_mark();
+	lshm_producer_close(out);
+	ut_say(fd, 0);
+	ut_hear(fd);
+}
+
+static bool word_is_clear(void *arg, bool kernel)
+{
+	return !word_is_set(arg, kernel);
+}
+
+/*
+ * A producer that closes has left as soon as others may remove the channel: it
+ * must not touch the memory after that, which may be somebody else's by then.
+ */
+UT_TEST(closed_end_touches_nothing, UT_ONCE)
+{
+	struct shared *shared;
+	struct lshm_region *region = create(&shared);
+	struct lshm_producer *out = producer(region, &broadcast);
+	struct ut_child child = ut_spawn(region, 0, closes_end_body, NULL);
+	struct lshmi_channel *channel;
+	static const char zero[8192];
+	void *block;
+
+	crash_await_mark(&child);
+	UT_OK(lshm_object_open(
+	    region, "c", LSHM_CHANNEL_TYPE, 0, (void **)&channel));
+	lshm_producer_close(out);
+	UT_TRUE(crash_step(&child, word_is_clear,
+	    &channel->ends[LSHMI_PRODUCER][1].word, NULL));
+	UT_OK(lshm_channel_remove(region, "c"));
+	memset(channel, 0, sizeof(zero));
+	crash_let_go(&child);
+	ut_hear(child.fd);
+	UT_TRUE(memcmp(channel, zero, sizeof(zero)) == 0);
+	ut_say(child.fd, 0);
+	ut_join(&child);
+	block = lshm_alloc(region, sizeof(zero));
+	UT_OK(lshm_free(region, block));
+	lshm_region_close(region);
+}
