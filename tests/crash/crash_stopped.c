@@ -397,6 +397,11 @@ static void attaches_other_body(struct lshm_region *region, int fd, void *arg)
 	    region, &shared->other_mutex, &shared->other_field, block));
 }
 
+static bool at_once(void *arg, bool kernel)
+{
+	return true;
+}
+
 /*
  * A lock's owner is dead and reaped, and its lane is a living one's by now, who
  * is in the midst of a replacement elsewhere. Who takes the lock over decides
@@ -420,7 +425,7 @@ UT_TEST(lane_used_anew, UT_EACH)
 	    crash_lane(region, lane)->word & 0xffff);
 	/* pending, and the field not yet written */
 	while ((crash_lane(region, lane)->intent & 3) != LSHMI_INTENT_PENDING)
-		UT_TRUE(crash_step(&second, word_is_set, &lane, NULL));
+		UT_TRUE(crash_step(&second, at_once, NULL, NULL));
 	UT_EQ(0, shared->other_field);
 	UT_EQ(
 	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
@@ -438,6 +443,92 @@ UT_TEST(lane_used_anew, UT_EACH)
 	UT_OK(lshm_mutex_unlock(region, &shared->other_mutex));
 	CRASH_BALANCED(region, &books);
 	lshm_region_close(region);
+}
+
+static void replaces_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct shared *shared = find(region);
+	void *block = lshm_alloc(region, 100), *old;
+
+	UT_SOME(block);
+	crash_fill(block, 96, 2);
+	UT_OK(lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	crash_mark();
+	UT_OK(
+	    lshm_replace(region, &shared->mutex, &shared->field, block, &old));
+}
+
+struct field_watch {
+	struct shared *shared;
+	struct lshmi_lane_rec *lane;
+	lshm_off old;
+	bool changed;
+};
+
+/* In the midst of a replacement: before the field changes, or after. */
+static bool is_torn(void *arg, bool kernel)
+{
+	struct field_watch *w = arg;
+	uint64_t field = lshmi_load_relaxed(&w->shared->field);
+
+	return w->changed ? field != w->old
+			  : (lshmi_load_relaxed(&w->lane->intent) & 3) ==
+				LSHMI_INTENT_PENDING;
+}
+
+/*
+ * Its rescuer stops before it has looked at the field; who takes the lock over
+ * changes the field meanwhile.
+ */
+static void torn(bool changed)
+{
+	struct shared *shared;
+	struct lshm_region *region = create(&shared);
+	struct crash_books books = CRASH_BOOKS(region);
+	struct field_watch watch = {.shared = shared, .changed = changed};
+	struct slot_watch slot = {0};
+	struct ut_child child, rescuer;
+	uint32_t lane;
+
+	attach_block(region, shared, 1);
+	watch.old = shared->field;
+	child = ut_spawn(region, 0, replaces_body, NULL);
+	crash_await_mark(&child);
+	lane = (uint32_t)(shared->mutex.word >> 1 & 0xffff) - 1;
+	watch.lane = crash_lane(region, lane);
+	UT_TRUE(crash_step(&child, is_torn, &watch, NULL));
+	slot.slot = crash_slot(region, crash_slot_of(region, child.pid));
+	rescuer = ut_spawn(region, 0, reaps_body, NULL);
+	crash_await_mark(&rescuer);
+	ut_kill(&child);
+	UT_TRUE(crash_step(&rescuer, is_reaping, &slot, NULL));
+	UT_EQ(LSHMI_SLOT_REAPING, slot_state(slot.slot));
+	UT_EQ(
+	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	UT_EQ(changed, shared->field != watch.old);
+	free_field(region, &shared->mutex, &shared->field);
+	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
+	attach_block(region, shared, 3);
+	crash_let_go(&rescuer);
+	ut_hear(rescuer.fd);
+	ut_say(rescuer.fd, 0);
+	ut_join(&rescuer);
+	UT_OK(lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	free_field(region, &shared->mutex, &shared->field);
+	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
+	books.lanes = 1;
+	CRASH_BALANCED(region, &books);
+	lshm_region_close(region);
+}
+
+UT_TEST(decided_before_the_field_changed, UT_EACH)
+{
+	torn(false);
+}
+
+UT_TEST(decided_after_the_field_changed, UT_EACH)
+{
+	torn(true);
 }
 
 static void closes_end_body(struct lshm_region *region, int fd, void *arg)
