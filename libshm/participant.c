@@ -36,6 +36,8 @@
 #define GEN18  UINT32_C(0x3ffff)
 #define NOBODY UINT32_C(0xfff) /* a reaper's slot that there never is */
 
+#define MOVE_IN_LIMIT INT64_C(1000000000) /* ns */
+
 static uint32_t word_state(uint64_t w)
 {
 	return w & 3;
@@ -285,9 +287,13 @@ static int move_in(struct lshm_region *r, uint32_t slot)
 	    &s->word, mine, make_word(LSHMI_SLOT_ACTIVE, gen + 1, 0, 0));
 }
 
-int lshmi_participant_attach(struct lshm_region *r)
+/*
+ * Find a slot and move in: 1 done; 0 every slot is a living process's;
+ * -EAGAIN some slot is passing from one to another just now.
+ */
+static int find_slot(struct lshm_region *r)
 {
-	int ret;
+	int found = 0, ret;
 
 	/* A free slot if there is one, else one whose owner is dead. */
 	for (int pass = 0; pass < 2; pass++) {
@@ -297,20 +303,39 @@ int lshmi_participant_attach(struct lshm_region *r)
 			if (pass == 0 && word_state(w) != LSHMI_SLOT_FREE)
 				continue;
 			ret = r->store.backend->claim(&r->store, i);
-			if (ret == -EAGAIN)
+			if (ret == -EAGAIN) {
+				/* Locked: by its owner, or by a newcomer? */
+				if (word_state(w) != LSHMI_SLOT_ACTIVE ||
+				    process_gone(&r->slots[i]))
+					found = -EAGAIN;
 				continue;
+			}
 			if (ret < 0)
 				return ret;
 			if (move_in(r, i))
-				goto reap;
+				return 1;
 			r->store.backend->release(&r->store);
+			found = -EAGAIN;
 		}
 	}
-	return lshmi_fail(EUSERS,
-	    "all %u participant slots are taken by living processes: create the "
-	    "region with more (max_participants)",
-	    r->max_participants);
-reap:
+	return found;
+}
+
+int lshmi_participant_attach(struct lshm_region *r)
+{
+	int64_t until = lshmi_now() + MOVE_IN_LIMIT;
+	int ret;
+
+	/* Others may be moving in and out; a stopped one holds up nobody. */
+	while ((ret = find_slot(r)) == -EAGAIN && lshmi_now() < until)
+		usleep(1000);
+	if (ret == 0 || ret == -EAGAIN)
+		return lshmi_fail(EUSERS,
+		    "all %u participant slots are taken by living processes: "
+		    "create the region with more (max_participants)",
+		    r->max_participants);
+	if (ret < 0)
+		return ret;
 	for (uint32_t i = 0; i < r->max_participants; i++)
 		lshmi_reap(r, i);
 	return 0;
