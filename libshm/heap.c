@@ -16,7 +16,7 @@
  *     another process too, is one plain store, and no two race. Before it the
  *     block is as it was, after it as it shall be.
  * [S] Words marked with a dead lane are written by that lane's one reaper, and
- *     by the owner of the field that names the block (lshmi_replace), both by
+ *     by the owner of the field that names the block (lshmi_change), both by
  *     compare-and-swap from the dead mark. A lane's number is not used anew
  *     before its reaper is done.
  * [O] A slab's head entry is written by its owner; by the reaper of a dead
@@ -284,7 +284,7 @@ size_t lshm_usable_size(struct lshm_region *region, const void *block)
 	return w.size - (off - w.start);
 }
 
-/* Become the holder of a block that is attached: see [W] and [S]. */
+/* Become the holder of a block that is in use: see [W] and [S]. */
 static bool hold(struct lshm_region *r, struct lshmi_lane *lane, uint64_t off)
 {
 	struct lshmi_where w;
@@ -296,13 +296,17 @@ static bool hold(struct lshm_region *r, struct lshmi_lane *lane, uint64_t off)
 		holder = holder_of(&w);
 		if (holder == LSHMI_HOLDER_NONE)
 			return false;
-		if (w.word && entry_holder(w.entry) != lane->mark)
+		if (w.word && entry_holder(w.entry) != lane->mark &&
+		    !lshmi_load_relaxed(&lane->rec->foreign))
 			lshmi_store_release(&lane->rec->foreign, 1);
 		if (holder == lane->mark)
 			return true;
+		if (holder == LSHMI_HOLDER_ATTACHED || ours(r, holder)) {
+			set_holder(r, &w, lane->mark);
+			return true;
+		}
 		/* Marked with a dead lane whose reaper is still under way? */
-		if (holder != LSHMI_HOLDER_ATTACHED && !ours(r, holder) &&
-		    !lshmi_lane_gone(r, holder - LSHMI_HOLDER_LANE))
+		if (!lshmi_lane_gone(r, holder - LSHMI_HOLDER_LANE))
 			continue; /* its lane is used anew: look again */
 		if (lshmi_holder_cas(r, off, holder, lane->mark))
 			return true;
@@ -310,31 +314,58 @@ static bool hold(struct lshm_region *r, struct lshmi_lane *lane, uint64_t off)
 	return false;
 }
 
+/* A block that is held by this lane is referred to by shared data from now. */
+static void attach(struct lshm_region *r, uint64_t off)
+{
+	struct lshmi_where w;
+
+	if (off && locate(r, off, &w))
+		set_holder(r, &w, LSHMI_HOLDER_ATTACHED);
+}
+
+int lshmi_change(struct lshm_region *r, struct lshmi_lane *lane,
+    uint64_t *field, const struct lshmi_change *c)
+{
+	struct lshmi_lane_rec *rec = lane->rec;
+	uint64_t n = (lshmi_load_relaxed(&rec->intent) >> 2) + 1;
+	uint64_t lost = 0;
+
+	lshmi_store_relaxed(&rec->intent_field, (char *)field - r->base);
+	lshmi_store_relaxed(&rec->intent_value, c->value);
+	lshmi_store_relaxed(&rec->intent_take, c->take);
+	lshmi_store_relaxed(&rec->intent_give, c->give);
+	lshmi_store_relaxed(&rec->intent_take_too, c->take_too);
+	lshmi_store_relaxed(&rec->intent_give_too, c->give_too);
+	lshmi_store_release(&rec->intent, n << 2 | LSHMI_INTENT_PENDING);
+	if (c->give && !hold(r, lane, c->give))
+		lost = c->give;
+	else if (c->give_too && !hold(r, lane, c->give_too))
+		lost = c->give_too;
+	if (!lost) {
+		lshmi_store_release(field, c->value);
+		attach(r, c->take);
+		attach(r, c->take_too);
+	} else if (lost != c->give) {
+		attach(r, c->give);
+	}
+	lshmi_store_release(&rec->intent, n << 2 | LSHMI_INTENT_IDLE);
+	if (lost)
+		return lshmi_fail(LSHM_ECORRUPT,
+		    "%#llx is referred to, but is no block in use",
+		    (unsigned long long)lost);
+	return 0;
+}
+
 int lshmi_replace(struct lshm_region *r, struct lshmi_lane *lane,
     uint64_t *field, uint64_t block, uint64_t *old)
 {
-	struct lshmi_lane_rec *rec = lane->rec;
 	uint64_t was = lshmi_load_acquire(field);
-	uint64_t n = lshmi_load_relaxed(&rec->intent) >> 2;
+	int ret = lshmi_change(r, lane, field,
+	    &(struct lshmi_change){.value = block, .take = block, .give = was});
 
-	lshmi_store_relaxed(&rec->intent_field, (char *)field - r->base);
-	lshmi_store_relaxed(&rec->intent_new, block);
-	lshmi_store_relaxed(&rec->intent_old, was);
-	lshmi_store_release(&rec->intent, (n + 1) << 2 | LSHMI_INTENT_PENDING);
-	if (was && !hold(r, lane, was)) {
-		lshmi_store_release(
-		    &rec->intent, (n + 1) << 2 | LSHMI_INTENT_IDLE);
-		return lshmi_fail(LSHM_ECORRUPT,
-		    "the field names %#llx, which is no block in use",
-		    (unsigned long long)was);
-	}
-	lshmi_store_release(field, block);
-	if (block)
-		lshmi_holder_cas(r, block, lane->mark, LSHMI_HOLDER_ATTACHED);
-	lshmi_store_release(&rec->intent, (n + 1) << 2 | LSHMI_INTENT_IDLE);
-	if (old)
+	if (ret == 0 && old)
 		*old = was;
-	return 0;
+	return ret;
 }
 
 int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,

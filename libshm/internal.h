@@ -180,7 +180,19 @@ void lshmi_heap_lane_fini(struct lshmi_lane *lane);
 void lshmi_heap_sweep(struct lshm_region *r, const bool *dead);
 bool lshmi_holder_cas(
     struct lshm_region *r, uint64_t off, uint16_t from, uint16_t to);
-/* lshm_replace() on a field that nobody else can change. */
+/*
+ * What becomes of blocks when a field changes: those to take, held by the lane,
+ * become attached; those to give, attached, become held by it. 0: none.
+ */
+struct lshmi_change {
+	uint64_t value; /* of the field */
+	uint64_t take, take_too;
+	uint64_t give, give_too;
+};
+/* Change a field that nobody else can change, atomically under death. */
+int lshmi_change(struct lshm_region *r, struct lshmi_lane *lane,
+    uint64_t *field, const struct lshmi_change *c);
+/* The change by which the field names @block instead of what it names now. */
 int lshmi_replace(struct lshm_region *r, struct lshmi_lane *lane,
     uint64_t *field, uint64_t block, uint64_t *old);
 

@@ -9,22 +9,24 @@
  * generation, and given back by a store of the owner's reaper (or the owner
  * itself, leaving), after everything marked with it has been swept.
  *
- * Intents. lshm_replace() notes in its lane what it is about to do:
+ * Intents. lshmi_change() gives a field another value, by which shared data
+ * comes to refer to some blocks and ceases to refer to others. It notes in its
+ * lane what it is about to do:
  *
- *   intent := PENDING(n), naming field, new and old block
- *   old block: attached -> held by the lane
- *   field := new
- *   new block: held by the lane -> attached
+ *   intent := PENDING(n), naming field, value, blocks to take and to give
+ *   blocks to give: attached -> held by the lane
+ *   field := value
+ *   blocks to take: held by the lane -> attached
  *   intent := IDLE(n)
  *
- * After a death at any point one question decides: does the field name the new
- * block? Then it is attached and the old one is a draft; if not, the other way
- * round. The field cannot change before the question is answered, since it is
- * protected by a lock the dead one held: whoever takes that lock over asks
- * first, and records the answer by a compare-and-swap on the intent. Only the
- * dead one's reaper applies it: a block held by the dead lane that the field
- * names becomes attached, the rest is swept as drafts. Each step may be done
- * again.
+ * After a death at any point one question decides: does the field hold the
+ * value? Then the blocks to take are attached and those to give are drafts; if
+ * not, the other way round. The field cannot change before the question is
+ * answered, since it is protected by a lock the dead one held: whoever takes
+ * that lock over asks first, and records the answer by a compare-and-swap on
+ * the intent. Only the dead one's reaper applies it: of the blocks held by the
+ * dead lane those that the answer says become attached, the rest is swept as
+ * drafts. Each step may be done again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -235,15 +237,15 @@ void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
 	uint64_t w = lshmi_load_seq(&rec->intent);
-	uint64_t *field, block;
+	uint64_t *field, value;
 
 	if ((w & 3) != LSHMI_INTENT_PENDING ||
 	    (uint32_t)(lshmi_load_seq(&rec->word) >> 16) != gen)
 		return;
 	field = lshmi_at(r, lshmi_load_relaxed(&rec->intent_field), 8);
-	block = lshmi_load_relaxed(&rec->intent_new);
+	value = lshmi_load_relaxed(&rec->intent_value);
 	lshmi_cas(&rec->intent, w,
-	    (w & ~UINT64_C(3)) | (field && lshmi_load_acquire(field) == block
+	    (w & ~UINT64_C(3)) | (field && lshmi_load_acquire(field) == value
 					 ? LSHMI_INTENT_DONE
 					 : LSHMI_INTENT_UNDONE));
 }
@@ -252,14 +254,17 @@ void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 void lshmi_lane_apply(struct lshm_region *r, uint32_t lane)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
-	uint64_t w = lshmi_load_seq(&rec->intent), block;
+	uint64_t w = lshmi_load_seq(&rec->intent), blocks[2];
+	bool done = (w & 3) == LSHMI_INTENT_DONE;
 
 	if ((w & 3) == LSHMI_INTENT_IDLE)
 		return;
-	block =
-	    (w & 3) == LSHMI_INTENT_DONE ? rec->intent_new : rec->intent_old;
-	if (block)
-		lshmi_holder_cas(r, block, (uint16_t)(LSHMI_HOLDER_LANE + lane),
-		    LSHMI_HOLDER_ATTACHED);
+	blocks[0] = done ? rec->intent_take : rec->intent_give;
+	blocks[1] = done ? rec->intent_take_too : rec->intent_give_too;
+	for (int i = 0; i < 2; i++)
+		if (blocks[i])
+			lshmi_holder_cas(r, blocks[i],
+			    (uint16_t)(LSHMI_HOLDER_LANE + lane),
+			    LSHMI_HOLDER_ATTACHED);
 	lshmi_store_release(&rec->intent, w & ~UINT64_C(3));
 }

@@ -140,17 +140,20 @@ struct lshmi_lane_rec {
 	lshmi_u64 word;
 	lshmi_u64 foreign;
 	lshmi_u64 intent;
-	lshmi_u64 intent_field;
-	lshmi_u64 intent_new;
-	lshmi_u64 intent_old;
-	lshmi_u64 reserved[10];
+	lshmi_u64 intent_field; /* its offset */
+	lshmi_u64 intent_value; /* what it shall hold */
+	lshmi_u64 intent_take; /* a block it takes: attached if it holds that */
+	lshmi_u64 intent_give; /* a block it gives: attached if it does not */
+	lshmi_u64 intent_take_too;
+	lshmi_u64 intent_give_too;
+	lshmi_u64 reserved[7];
 };
 
 enum {
 	LSHMI_INTENT_IDLE = 0,
 	LSHMI_INTENT_PENDING = 1,
-	LSHMI_INTENT_DONE = 2,	 /* the field names intent_new */
-	LSHMI_INTENT_UNDONE = 3, /* the field names intent_old */
+	LSHMI_INTENT_DONE = 2,	 /* the field holds intent_value */
+	LSHMI_INTENT_UNDONE = 3, /* it does not */
 };
 
 /*

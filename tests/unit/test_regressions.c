@@ -220,7 +220,9 @@ static void replace_for_ever(struct lshm_region *region, int fd, void *arg)
 	UT_SOME(lshm_alloc(region, 1));
 	lane = lane_of(region, lock);
 	lane->intent_field = lshm_offset(region, lock);
-	lane->intent_new = lane->intent_old = 0;
+	lane->intent_value = 0;
+	lane->intent_take = lane->intent_give = 0;
+	lane->intent_take_too = lane->intent_give_too = 0;
 	lane->intent |= LSHMI_INTENT_PENDING;
 	ut_say(fd, lane->word & 0xffff);
 	ut_hear(fd);
