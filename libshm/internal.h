@@ -128,15 +128,22 @@ struct lshmi_lane_cache {
 extern __thread struct lshmi_lane_cache lshmi_lane_cache
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
+/*
+ * Is the cached lane the one for this handle? Then the handle is a participant's
+ * and this process's own: a serial that is cached is not 0.
+ */
+static inline bool lshmi_lane_cached(const struct lshm_region *r)
+{
+	return __builtin_expect(lshmi_lane_cache.region == r &&
+				    lshmi_lane_cache.serial == r->serial,
+	    1);
+}
+
 /* The calling thread's lane; NULL: lshm_error() says why. */
 static inline struct lshmi_lane *lshmi_lane(struct lshm_region *r)
 {
-	if (__builtin_expect(lshmi_lane_cache.region == r &&
-				 lshmi_lane_cache.serial == r->serial &&
-				 r->serial != 0,
-		1))
-		return lshmi_lane_cache.lane;
-	return lshmi_lane_slow(r);
+	return lshmi_lane_cached(r) ? lshmi_lane_cache.lane
+				    : lshmi_lane_slow(r);
 }
 
 /* region.c */
