@@ -205,8 +205,11 @@ int lshmi_replace(struct lshm_region *r, struct lshmi_lane *lane,
 
 /* object.c */
 /* lshm_object_next(), for a reaper too, whose handle is not open yet. */
-int lshmi_object_next(
-    struct lshm_region *r, uint64_t *cursor, struct lshm_object_info *info);
+int lshmi_object_next(struct lshm_region *r, uint64_t *cursor,
+    struct lshm_object_info *info, uint64_t *version);
+/* Has the object that lshmi_object_next() told of never been gone since? */
+bool lshmi_object_stays(struct lshm_region *r, uint64_t cursor,
+    const struct lshm_object_info *info, uint64_t version);
 int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
     uint64_t size, int (*init)(void *, void *), void *arg, void **out);
 int lshmi_object_drop(

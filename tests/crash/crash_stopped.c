@@ -59,6 +59,26 @@ static bool start_rescuer(
 	return slot_state(watch.slot) == LSHMI_SLOT_REAPING;
 }
 
+static uint64_t drafts(struct lshm_region *region)
+{
+	struct lshm_heap_info heap;
+
+	UT_OK(lshm_heap_stat(region, &heap));
+	return heap.draft_blocks;
+}
+
+/* A channel comes and goes; its memory too, whoever may be looking at it. */
+static void make_and_remove_channel(struct lshm_region *region)
+{
+	uint64_t before = drafts(region);
+	struct lshm_producer *out;
+
+	UT_OK(lshm_producer_open(&out, region, "d", &work));
+	lshm_producer_close(out);
+	UT_OK(lshm_channel_remove(region, "d"));
+	UT_EQ(before, drafts(region));
+}
+
 /* Nobody waits for a sweep: whoever needs what the dead one had can have it. */
 static void others_go_on(struct victim *v)
 {
@@ -100,6 +120,7 @@ static void others_go_on(struct victim *v)
 	    newcomer, "another", "test", 100, NULL, NULL, NULL));
 	UT_OK(lshm_object_remove(newcomer, "another", "test"));
 	lshm_consumer_close(in);
+	make_and_remove_channel(newcomer);
 	lshm_region_close(newcomer);
 	UT_CMP(milliseconds() - start, <, BOUND_MS);
 }
