@@ -175,6 +175,38 @@ UT_TEST(dead_rescuer_is_followed, UT_EACH)
 	rescuer_stops(true);
 }
 
+static bool is_logged(void *arg, bool kernel)
+{
+	struct lshmi_header *header = arg;
+	uint64_t count = lshmi_load_acquire(&header->death_count);
+
+	return count && lshmi_load_acquire(&header->deaths[0].stamp) == count;
+}
+
+/* A rescuer dies when it has all but told that it is done. */
+UT_TEST(death_is_told_once, UT_ONCE)
+{
+	struct lshm_participant_info first, second;
+	struct ut_child rescuer;
+	struct victim v;
+
+	victim_start(&v, waits);
+	rescuer = ut_spawn(v.region, 0, reaps_body, NULL);
+	crash_await_mark(&rescuer);
+	ut_kill(&v.child);
+	UT_TRUE(crash_step(&rescuer, is_logged, crash_header(v.region), NULL));
+	UT_EQ(LSHMI_SLOT_REAPING, slot_state(crash_slot(v.region, v.slot)));
+	ut_kill(&rescuer);
+	UT_EQ(2, lshm_region_reap(v.region));
+	UT_EQ(2, crash_header(v.region)->death_count);
+	UT_OK(lshm_region_death(v.region, 0, &second));
+	UT_OK(lshm_region_death(v.region, 1, &first));
+	UT_EQ(v.slot, first.slot);
+	UT_TRUE(second.slot != first.slot);
+	others_go_on(&v);
+	all_is_well(&v);
+}
+
 /* ---- a table full of the dead ---- */
 
 static void stays_body(struct lshm_region *region, int fd, void *arg)
