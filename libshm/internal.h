@@ -129,8 +129,8 @@ extern __thread struct lshmi_lane_cache lshmi_lane_cache
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /*
- * Is the cached lane the one for this handle? Then the handle is a participant's
- * and this process's own: a serial that is cached is not 0.
+ * Is the cached lane the one for this handle? Then the handle is a
+ * participant's and this process's own: a serial that is cached is not 0.
  */
 static inline bool lshmi_lane_cached(const struct lshm_region *r)
 {
