@@ -119,6 +119,7 @@ bool lshmi_lane_gone(struct lshm_region *r, uint32_t lane);
 bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword);
 void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen);
 void lshmi_lane_apply(struct lshm_region *r, uint32_t lane);
+void lshmi_lane_reap(struct lshm_region *r, uint64_t lockword);
 
 struct lshmi_lane_cache {
 	struct lshm_region *region;
@@ -164,6 +165,13 @@ static inline void *lshmi_at(struct lshm_region *r, uint64_t off, uint64_t size)
 }
 
 /* mutex.c */
+/* Is the lane the owner? Its own answer cannot change meanwhile. */
+static inline bool lshmi_holds(
+    const struct lshmi_lane *lane, const struct lshm_mutex *m)
+{
+	return (lshmi_load_relaxed(&m->word) & ~UINT64_C(1)) == lane->lockword;
+}
+
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline);
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m);
 /* The library's own locks: a holder that is stopped costs -EAGAIN. */

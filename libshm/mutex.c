@@ -43,20 +43,14 @@ static uint32_t *low_half(struct lshm_mutex *m)
 static int take_over(struct lshm_region *r, struct lshm_mutex *m, uint64_t w,
     struct lshmi_lane *lane, uint64_t slept)
 {
-	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1, slot;
+	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1;
 
 	/* What it had begun is decided before anybody can change the field. */
 	if (dead < r->max_lanes)
 		lshmi_lane_decide(r, dead, (uint32_t)(w >> 17));
 	if (!lshmi_cas(&m->word, w, lane->lockword | (w & WAITERS) | slept))
 		return 0;
-	if (dead < r->max_lanes) {
-		slot = (uint32_t)(lshmi_load_relaxed(&r->lanes[dead].word) &
-				  0xffff) -
-		       1;
-		if (slot < r->max_participants)
-			lshmi_reap(r, slot);
-	}
+	lshmi_lane_reap(r, w);
 	return LSHM_OWNER_DIED;
 }
 
@@ -79,6 +73,9 @@ int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 				return 0;
 			continue;
 		}
+		if (lshmi_holds(lane, m))
+			return lshmi_fail(
+			    EDEADLK, "this thread holds the lock already");
 		if (deadline != LSHM_NOW && round++ < ROUNDS) {
 			for (int i = 0; i < pauses; i++)
 				lshmi_pause();
@@ -164,8 +161,7 @@ int lshm_mutex_unlock(struct lshm_region *region, struct lshm_mutex *mutex)
 	if (ret < 0 || (ret = check(region, mutex)) < 0)
 		return ret;
 	lane = lshmi_lane(region);
-	if (!lane ||
-	    (lshmi_load_relaxed(&mutex->word) & ~WAITERS) != lane->lockword)
+	if (!lane || !lshmi_holds(lane, mutex))
 		return lshmi_fail(EPERM, "this thread does not hold the lock");
 	lshmi_unlock(region, mutex);
 	return 0;
