@@ -63,6 +63,7 @@ struct lshm_region;
  *   ECHILD           the handle was inherited through fork()
  *   EROFS            the handle is an observer's (LSHM_RDONLY)
  *   EDEADLK          the caller would wait for itself
+ *   EOWNERDEAD       a writer died: obtain the lock for writing, and repair
  *   EBADMSG          not a libshm region
  *   EPROTO           a region of the other byte order
  *   EPROTONOSUPPORT  a region of a layout or feature this library is too old
