@@ -41,6 +41,7 @@ struct lshmi_lane {
 	struct lshmi_lane_rec *rec;
 	uint16_t mark;	   /* of its blocks: LSHMI_HOLDER_LANE + its number */
 	uint64_t lockword; /* of its locks */
+	uint32_t reads;	   /* rwlocks it holds for reading */
 	struct lshmi_class classes[LSHMI_CLASSES];
 	SLIST_ENTRY(lshmi_lane) all;
 	SLIST_ENTRY(lshmi_lane) idle;
@@ -119,6 +120,7 @@ bool lshmi_lane_gone(struct lshm_region *r, uint32_t lane);
 bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword);
 void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen);
 void lshmi_lane_apply(struct lshm_region *r, uint32_t lane);
+void lshmi_lane_reap(struct lshm_region *r, uint64_t lockword);
 
 struct lshmi_lane_cache {
 	struct lshm_region *region;
@@ -170,12 +172,42 @@ static inline void *lshmi_at(struct lshm_region *r, uint64_t off, uint64_t size)
 	return off ? r->base + off : NULL;
 }
 
+/* Does what the user points to lie in the region, as it should? */
+static inline int lshmi_check(
+    struct lshm_region *r, const void *p, uint64_t size, const char *what)
+{
+	uint64_t off = (uint64_t)((const char *)p - r->base);
+
+	if (off % 8 != 0 || !lshmi_at(r, off, size))
+		return lshmi_fail(
+		    EINVAL, "the %s does not lie in this region", what);
+	return 0;
+}
+
 /* mutex.c */
+/* Is the lane the owner? Its own answer cannot change meanwhile. */
+static inline bool lshmi_holds(
+    const struct lshmi_lane *lane, const struct lshm_mutex *m)
+{
+	return (lshmi_load_relaxed(&m->word) & ~UINT64_C(1)) == lane->lockword;
+}
+
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline);
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m);
 /* The library's own locks: a holder that is stopped costs -EAGAIN. */
 int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what);
+
+/* waiters.c */
+/*
+ * Repeat @attempt until it returns something other than -EAGAIN, or until the
+ * deadline, @why being the sentence for that: poll for a moment, then sleep.
+ * @look: ask the kernel, too, whether those it waits for are alive.
+ */
+int lshmi_await(struct lshm_region *r, struct lshm_waiters *q, int64_t deadline,
+    int (*attempt)(void *arg, bool look), void *arg, const char *why);
+/* What they wait for has changed: wake up to @count who have gone to sleep. */
+void lshmi_wake(struct lshm_region *r, struct lshm_waiters *q, int count);
 
 /* heap.c */
 void lshmi_heap_setup(void);

@@ -43,20 +43,14 @@ static uint32_t *low_half(struct lshm_mutex *m)
 static int take_over(struct lshm_region *r, struct lshm_mutex *m, uint64_t w,
     struct lshmi_lane *lane, uint64_t slept)
 {
-	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1, slot;
+	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1;
 
 	/* What it had begun is decided before anybody can change the field. */
 	if (dead < r->max_lanes)
 		lshmi_lane_decide(r, dead, (uint32_t)(w >> 17));
 	if (!lshmi_cas(&m->word, w, lane->lockword | (w & WAITERS) | slept))
 		return 0;
-	if (dead < r->max_lanes) {
-		slot = (uint32_t)(lshmi_load_relaxed(&r->lanes[dead].word) &
-				  0xffff) -
-		       1;
-		if (slot < r->max_participants)
-			lshmi_reap(r, slot);
-	}
+	lshmi_lane_reap(r, w);
 	return LSHM_OWNER_DIED;
 }
 
@@ -78,6 +72,9 @@ static __attribute__((noinline)) int lock_slow(
 				return 0;
 			continue;
 		}
+		if (lshmi_holds(lane, m))
+			return lshmi_fail(
+			    EDEADLK, "this thread holds the lock already");
 		if (deadline != LSHM_NOW && round++ < ROUNDS) {
 			for (int i = 0; i < pauses; i++)
 				lshmi_pause();
@@ -160,13 +157,9 @@ static inline bool seen(struct lshm_region *r, const struct lshm_mutex *m)
 /* May the call be made at all? */
 static int check(struct lshm_region *r, const struct lshm_mutex *m)
 {
-	uint64_t off = (uint64_t)((const char *)m - r->base);
 	int ret = lshmi_enter(r);
 
-	if (ret == 0 && (off % 8 != 0 || !lshmi_at(r, off, sizeof(*m))))
-		ret =
-		    lshmi_fail(EINVAL, "the mutex does not lie in this region");
-	return ret;
+	return ret < 0 ? ret : lshmi_check(r, m, sizeof(*m), "mutex");
 }
 
 static __attribute__((noinline)) int call_lock_slow(
@@ -194,8 +187,7 @@ static __attribute__((noinline)) int call_unlock_slow(
 	if (ret < 0)
 		return ret;
 	lane = lshmi_lane(r);
-	if (!lane ||
-	    (lshmi_load_relaxed(&m->word) & ~WAITERS) != lane->lockword)
+	if (!lane || !lshmi_holds(lane, m))
 		return lshmi_fail(EPERM, "this thread does not hold the lock");
 	lshmi_unlock(r, m);
 	return 0;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """pages.py HEADER OUTPUT EXAMPLE... - a header's manual page, section 3
-pages.py --names HEADER - the functions that are described there
+pages.py --names HEADER - the functions there whose page has another name
 
 The comments in the public headers are the reference. This makes a page of one
 of them: the comment at its top is the description, each /** */ comment with the
@@ -141,7 +141,8 @@ def page(header, examples):
     out = [".\\\" Made from " + header.name + " by pages.py.",
            ".Dd November 21, 2026", ".Dt %s 3" % page_name.upper(), ".Os",
            ".Sh NAME"]
-    names = [page_name] + [name for _, name, _ in functions]
+    names = [name for _, name, _ in functions]
+    names = [page_name] + [name for name in names if name != page_name]
     out += [".Nm %s ," % name for name in names[:-1]]
     out += [".Nm " + names[-1], ".Nd " + top.group(2).split("\n")[0]]
     out += [".Sh LIBRARY", "libshm", ".Pq Fl lshm ;", "compile with",
@@ -186,9 +187,9 @@ def page(header, examples):
 
 def main():
     if sys.argv[1] == "--names":
-        source = Path(sys.argv[2]).read_text()
+        source, stem = Path(sys.argv[2]).read_text(), Path(sys.argv[2]).stem
         for _, _, code in entries(source):
-            if function_of(code):
+            if function_of(code) and function_of(code)[1] != "lshm_" + stem:
                 print(function_of(code)[1])
         return
     words = page(Path(sys.argv[1]), [Path(name) for name in sys.argv[3:]])
