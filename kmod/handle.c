@@ -580,6 +580,8 @@ static int do_stat(struct lshm_handle *h, struct lshm_ioc_stat __user *u)
 		return -EFAULT;
 	if (flags || size < sizeof(*s))
 		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
 	s = kzalloc(sizeof(*s), GFP_KERNEL_ACCOUNT);
 	if (!s)
 		return -ENOMEM;
