@@ -81,9 +81,7 @@ static const struct call {
     {LSHM_IOC_LABEL, sizeof(struct lshm_ioc_label), false, false},
 };
 
-#define EACH_CALL(c)                                                           \
-	(const struct call *c = calls; c < calls + sizeof(calls) / sizeof(*c); \
-	    c++)
+#define END (calls + sizeof(calls) / sizeof(*calls))
 
 static int prepared;
 
@@ -174,35 +172,33 @@ static void sizes(void)
 	union any a;
 
 	CHECK(region >= 0);
-	for
-		EACH_CALL(c)
-		{
-			fd = c->control ? ctl : region;
+	for (const struct call *c = calls; c < END; c++) {
+		fd = c->control ? ctl : region;
+		prepare(&a, c, region);
+		CHECK(understood(c, ioctl(fd, c->cmd, &a)));
+		for (uint32_t size = 0; size < c->size; size += 4) {
 			prepare(&a, c, region);
-			CHECK(understood(c, ioctl(fd, c->cmd, &a)));
-			for (uint32_t size = 0; size < c->size; size += 4) {
-				prepare(&a, c, region);
-				a.head.size = size;
-				REFUSED(ioctl(fd, c->cmd, &a), EINVAL);
-			}
-			/* One that knows more, and uses it, or not. */
-			prepare(&a, c, region);
-			a.head.size = (uint32_t)c->size + 64;
-			CHECK(understood(c, ioctl(fd, c->cmd, &a)));
-			CHECK(a.head.size == c->size + 64);
-			for (size_t i = c->size; i < c->size + 64; i++)
-				CHECK(a.bytes[i] == 0);
-			if (c->cmd == LSHM_IOC_STAT)
-				continue; /* reads nothing but size and flags */
-			prepare(&a, c, region);
-			a.head.size = (uint32_t)c->size + 64;
-			a.bytes[c->size + 63] = 1;
-			REFUSED(ioctl(fd, c->cmd, &a), E2BIG);
-			CHECK(a.head.size == c->size);
-			prepare(&a, c, region);
-			a.head.size = UINT32_MAX;
-			REFUSED(ioctl(fd, c->cmd, &a), E2BIG);
+			a.head.size = size;
+			REFUSED(ioctl(fd, c->cmd, &a), EINVAL);
 		}
+		/* One that knows more, and uses it, or not. */
+		prepare(&a, c, region);
+		a.head.size = (uint32_t)c->size + 64;
+		CHECK(understood(c, ioctl(fd, c->cmd, &a)));
+		CHECK(a.head.size == c->size + 64);
+		for (size_t i = c->size; i < c->size + 64; i++)
+			CHECK(a.bytes[i] == 0);
+		if (c->cmd == LSHM_IOC_STAT)
+			continue; /* reads nothing but size and flags */
+		prepare(&a, c, region);
+		a.head.size = (uint32_t)c->size + 64;
+		a.bytes[c->size + 63] = 1;
+		REFUSED(ioctl(fd, c->cmd, &a), E2BIG);
+		CHECK(a.head.size == c->size);
+		prepare(&a, c, region);
+		a.head.size = UINT32_MAX;
+		REFUSED(ioctl(fd, c->cmd, &a), E2BIG);
+	}
 	clean_up();
 }
 
@@ -212,17 +208,14 @@ static void flags(void)
 	union any a;
 
 	CHECK(region >= 0);
-	for
-		EACH_CALL(c)
-		{
-			for (int bit = 3; bit < 32; bit++) {
-				prepare(&a, c, region);
-				a.head.flags |= 1u << bit;
-				REFUSED(ioctl(c->control ? ctl : region, c->cmd,
-					    &a),
-				    EINVAL);
-			}
+	for (const struct call *c = calls; c < END; c++) {
+		for (int bit = 3; bit < 32; bit++) {
+			prepare(&a, c, region);
+			a.head.flags |= 1u << bit;
+			REFUSED(ioctl(c->control ? ctl : region, c->cmd, &a),
+			    EINVAL);
 		}
+	}
 	clean_up();
 }
 
@@ -233,45 +226,42 @@ static void pointers(void)
 	char *p;
 
 	CHECK(region >= 0);
-	for
-		EACH_CALL(c)
-		{
-			fd = c->control ? ctl : region;
-			REFUSED(ioctl(fd, c->cmd, NULL), EFAULT);
-			REFUSED(ioctl(fd, c->cmd, (void *)-8L), EFAULT);
-			/* As near to the edge as can be is good... */
-			p = edge(c->size);
+	for (const struct call *c = calls; c < END; c++) {
+		fd = c->control ? ctl : region;
+		REFUSED(ioctl(fd, c->cmd, NULL), EFAULT);
+		REFUSED(ioctl(fd, c->cmd, (void *)-8L), EFAULT);
+		/* As near to the edge as can be is good... */
+		p = edge(c->size);
+		prepare(&a, c, region);
+		memcpy(p, &a, c->size);
+		CHECK(understood(c, ioctl(fd, c->cmd, p)));
+		/* ... and each step beyond is not. */
+		for (size_t n = 0; n < c->size; n += 4) {
 			prepare(&a, c, region);
-			memcpy(p, &a, c->size);
-			CHECK(understood(c, ioctl(fd, c->cmd, p)));
-			/* ... and each step beyond is not. */
-			for (size_t n = 0; n < c->size; n += 4) {
-				prepare(&a, c, region);
-				p = (char *)edge(c->size) + c->size - n;
-				memcpy(p, &a, n);
-				REFUSED(ioctl(fd, c->cmd, p), EFAULT);
-				munmap((void *)((uintptr_t)(p - 1) & -page),
-				    2 * page);
-			}
-			/* The tail of a larger struct is cleared: it must be there. */
-			p = edge(c->size + 8);
-			prepare(&a, c, region);
-			a.head.size = (uint32_t)c->size + 16;
-			memcpy(p, &a, c->size + 8);
+			p = (char *)edge(c->size) + c->size - n;
+			memcpy(p, &a, n);
 			REFUSED(ioctl(fd, c->cmd, p), EFAULT);
-			if (!c->out)
-				continue;
-			/* What can be read, but not written. */
-			p = mmap(NULL, page, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-			prepare(&a, c, region);
-			memcpy(p, &a, c->size);
-			CHECK(mprotect(p, page, PROT_READ) == 0);
-			if (understood(c, ioctl(fd, c->cmd, p)))
-				CHECK(c->cmd == LSHM_IOC_WAITV);
-			else
-				CHECK(errno == EFAULT);
+			munmap((void *)((uintptr_t)(p - 1) & -page), 2 * page);
 		}
+		/* The tail of a larger struct is cleared: it must be there. */
+		p = edge(c->size + 8);
+		prepare(&a, c, region);
+		a.head.size = (uint32_t)c->size + 16;
+		memcpy(p, &a, c->size + 8);
+		REFUSED(ioctl(fd, c->cmd, p), EFAULT);
+		if (!c->out)
+			continue;
+		/* What can be read, but not written. */
+		p = mmap(NULL, page, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		prepare(&a, c, region);
+		memcpy(p, &a, c->size);
+		CHECK(mprotect(p, page, PROT_READ) == 0);
+		if (understood(c, ioctl(fd, c->cmd, p)))
+			CHECK(c->cmd == LSHM_IOC_WAITV);
+		else
+			CHECK(errno == EFAULT);
+	}
 	clean_up();
 }
 

@@ -30,6 +30,7 @@ static void claims(void)
 	d = claim(writer, LSHM_IOC_SLOTS - 1);
 	CHECK(d != MAP_FAILED && claimed(fd, LSHM_IOC_SLOTS - 1));
 	REFUSED(claim(fd, LSHM_IOC_SLOTS), ENXIO);
+	p.flags = 0;
 	p.slot = LSHM_IOC_SLOTS;
 	REFUSED(ioctl(fd, LSHM_IOC_PEER, &p), ERANGE);
 	p.region = 999999;

@@ -205,8 +205,11 @@ static void fuzz(void)
 	int fds[8], seconds = 20;
 	const char *text = getenv("LSHM_FUZZ_SECONDS");
 	uint64_t until, calls = 0, done = 0;
-	uint32_t *good = mmap(NULL, page, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint32_t *good = edge(page); /* a list may run over its end */
+	static const uint8_t sizes[2][14] = {
+	    {72, 72, 40, 32, 24},
+	    {0, 16, 8, 24, 16, 16, 32, 48, 32, 40, 24, 40, 16},
+	};
 
 	if (text)
 		seconds = atoi(text);
@@ -220,13 +223,15 @@ static void fuzz(void)
 		uint64_t a[100];
 		uint32_t *w = (uint32_t *)a;
 		int fd = fds[roll() % 8];
-		unsigned int nr = roll() % 2 ? 0x20 + roll() % 0xe : roll() % 6;
+		bool control = fd == ctl;
+		unsigned int nr = control ? roll() % 5 : 0x20 + roll() % 0xd;
 
 		for (int i = 0; i < 100; i++)
-			a[i] = odd();
-		w[0] = roll() % 8 ? 8 * (1 + roll() % 16) : (uint32_t)odd();
+			a[i] = roll() % 2 ? 0 : odd();
+		w[0] =
+		    roll() % 8 ? sizes[nr / 0x20][nr % 0x20] : (uint32_t)odd();
 		if (roll() % 4)
-			w[1] = roll() % 4;
+			w[1] = roll() % 2 ? 0 : roll() % 4;
 		for (int i = 1; i < 12; i++)
 			if (roll() % 3 == 0)
 				a[i] = roll() % 2 ? (uintptr_t)good : 0;
@@ -245,8 +250,10 @@ static void fuzz(void)
 			    roll() % 4 ? MAP_SHARED : MAP_PRIVATE, fd,
 			    (off_t)(odd() & -page));
 
+			if (p != MAP_FAILED && n > page)
+				munmap(p + page, n - page);
 			if (p != MAP_FAILED)
-				munmap(p + page * (roll() % 2), n);
+				munmap(p, page);
 			for (unsigned int i = 40; i < 400; i++)
 				if (calls % 64 == 0)
 					close((int)i);

@@ -48,7 +48,8 @@ static void bounds(uint32_t how)
 	REFUSED(map_at(fd, page, RW, far - page), ENXIO);
 	REFUSED(map_at(fd, page, RW, 1ul << 62), ENXIO);
 	/* Sums that wrap. */
-	REFUSED(map_at(fd, page, RW, -page), ENXIO);
+	REFUSED(map_at(fd, page, RW, -page), EOVERFLOW);
+	REFUSED(map_at(fd, page, RW, INT64_MAX & -page), ENXIO);
 	REFUSED(map_at(fd, 2 * page, RW, -page), EOVERFLOW);
 	REFUSED(map_at(fd, 6 * page, RW, -5 * page), EOVERFLOW);
 	REFUSED(map_at(fd, page, RW, 1), EINVAL);

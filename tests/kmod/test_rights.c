@@ -82,7 +82,7 @@ static void no_way_around(void)
 	close(reader);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", mem);
 	CHECK(readlink(path, link, sizeof(link)) > 0);
-	REFUSED(open(path, O_RDWR), ENOENT);
+	REFUSED(open(path, O_RDWR), ENXIO);
 }
 
 /* As another user: what OPEN gives for a mode. */

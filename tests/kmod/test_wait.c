@@ -75,8 +75,8 @@ static void begin(struct who *w, int fd, uint64_t offset)
 }
 
 /*
- * Sleepers on all words of a page, so in all buckets, several in each: a wake-up
- * reaches those of its own word only, and not more than were asked for.
+ * Sleepers on all words of a page, so in all buckets, several in each: a
+ * wake-up reaches those of its own word only, and not more than were asked for.
  */
 static void keyed(void)
 {
