@@ -284,7 +284,7 @@ static void commands(void)
 				    buffer),
 			    ENOTTY);
 	}
-	/* A number that fits, and another size in the command: the same call. */
+	/* A number that fits, of another size: the same call. */
 	memset(buffer, 0, sizeof(buffer));
 	((struct lshm_ioc_info *)buffer)->size = sizeof(struct lshm_ioc_info);
 	CHECK(ioctl(ctl, _IOWR(LSHM_IOC_TYPE, 0, long[40]), buffer) == 0);

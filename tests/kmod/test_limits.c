@@ -205,7 +205,9 @@ static void fuzz(void)
 	int fds[8], seconds = 20;
 	const char *text = getenv("LSHM_FUZZ_SECONDS");
 	uint64_t until, calls = 0, done = 0;
-	uint32_t *good = edge(page); /* a list may run over its end */
+	/* The module clears what a caller says is there: up to a page. */
+	uint32_t *good = edge(page), *w = edge(page);
+	uint64_t *a = (uint64_t *)w;
 	static const uint8_t sizes[2][14] = {
 	    {72, 72, 40, 32, 24},
 	    {0, 16, 8, 24, 16, 16, 32, 48, 32, 40, 24, 40, 16},
@@ -220,8 +222,6 @@ static void fuzz(void)
 		fds[i] = i < 2 ? ctl : make((uint64_t)i * page);
 	until = in_ms(seconds * 1000);
 	while (in_ms(0) < until) {
-		uint64_t a[100];
-		uint32_t *w = (uint32_t *)a;
 		int fd = fds[roll() % 8];
 		bool control = fd == ctl;
 		unsigned int nr = control ? roll() % 5 : 0x20 + roll() % 0xd;
