@@ -259,6 +259,31 @@ static const struct vm_operations_struct mapping_ops = {
 
 /* -- mmap ------------------------------------------------------------------ */
 
+/*
+ * A piece of a VMA. Where remap_pfn_range() is given all of a VMA at once, x86
+ * marks it, and wants to find its first page table entry when it is unmapped:
+ * it warns if a revocation that runs at the same time has taken that out just
+ * then. So it is never given all.
+ */
+static int map_piece(struct vm_area_struct *vma, unsigned long addr,
+	unsigned long pfn, unsigned long pages)
+{
+	vm_fault_t got;
+	int ret = 0;
+
+	if (pages == vma_pages(vma)) {
+		pages--;
+		got = vmf_insert_pfn(
+			vma, addr + (pages << PAGE_SHIFT), pfn + pages);
+		if (got != VM_FAULT_NOPAGE)
+			return vm_fault_to_errno(got, 0) ?: -ENOMEM;
+	}
+	if (pages)
+		ret = remap_pfn_range(
+			vma, addr, pfn, pages << PAGE_SHIFT, vma->vm_page_prot);
+	return ret;
+}
+
 /* All of it, piece by piece: each is bounded by what is left of the VMA. */
 static int map_all(struct vm_area_struct *vma, struct lshm_region *r)
 {
@@ -268,14 +293,12 @@ static int map_all(struct vm_area_struct *vma, struct lshm_region *r)
 
 	while (left) {
 		n = run_at(r, index, left);
-		ret = remap_pfn_range(vma, addr,
-			page_to_pfn(lshm_region_page(r, index)),
-			n << PAGE_SHIFT, vma->vm_page_prot);
+		ret = map_piece(
+			vma, addr, page_to_pfn(lshm_region_page(r, index)), n);
 		if (ret) {
-			/* What earlier pieces have put in, comes out. */
-			if (addr > vma->vm_start)
-				zap_vma_ptes(vma, vma->vm_start,
-					addr - vma->vm_start);
+			/* What is there already comes out. */
+			zap_vma_ptes(vma, vma->vm_start,
+				vma->vm_end - vma->vm_start);
 			return ret;
 		}
 		addr += n << PAGE_SHIFT;

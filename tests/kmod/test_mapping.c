@@ -211,6 +211,7 @@ static void revoked(uint32_t how)
 {
 	int fd = make_mapped(how, 3 * page), bad = dup_with(fd, 0);
 	char *p = map(fd, 3 * page, RW), *q = map(bad, 3 * page, RW);
+	char *one = map(bad, page, RW); /* all of it one physical piece */
 	uint64_t id = handle_of(bad);
 	struct lshm_ioc_stat s = {.size = sizeof(s)};
 	int to[2], back[2], mem;
@@ -249,7 +250,7 @@ static void revoked(uint32_t how)
 	REFUSED(write(bad, "x", 1), ENODEV);
 	/* As a buffer for the kernel, too. */
 	REFUSED(pread(fd, q, 1, 0), EFAULT);
-	CHECK(munmap(q + page, page) == 0);
+	CHECK(munmap(q + page, page) == 0 && munmap(one, page) == 0);
 	/* All others, then all. */
 	for (int i = 0; i < 10; i++)
 		CHECK(dup_with(fd, 0) >= 0);
