@@ -133,11 +133,14 @@ static unsigned long run_at(
 	return n;
 }
 
+/* Put in here, not by the caller later, when handle->sem is free again. */
 static vm_fault_t fault_page(struct vm_fault *vmf, struct lshm_region *r)
 {
-	vmf->page = lshm_region_page(r, vmf->pgoff);
-	get_page(vmf->page);
-	return 0;
+	int ret = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK,
+		lshm_region_page(r, vmf->pgoff));
+
+	/* Another thread may have been faster. */
+	return ret == 0 || ret == -EBUSY ? VM_FAULT_NOPAGE : vmf_error(ret);
 }
 
 /* The whole block around the address, as far as the VMA goes. */

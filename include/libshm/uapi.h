@@ -9,8 +9,10 @@
  *
  * Memory: mmap(2) of a region descriptor, MAP_SHARED, within the region's
  * length. With LSHM_IOC_MAP_EAGER no page fault ever follows. The memory is
- * zeroed, pinned, counted against the creator's quota and memory cgroup, and
- * never shrinks. read(2), write(2), pread(2), pwrite(2) and lseek(2) work.
+ * zeroed, pinned, counted against the creator's quota and the memory cgroup of
+ * who had it made, and never shrinks. ENXIO beyond the length; EINVAL
+ * MAP_PRIVATE; EPERM PROT_EXEC, or sealed against writing. read(2), write(2),
+ * pread(2), pwrite(2) and lseek(2) work.
  *
  * Claims: who takes part in a region holds a numbered slot of it, by mapping
  * one page with PROT_NONE at LSHM_IOC_CLAIM_OFFSET(slot, page_size):
@@ -357,7 +359,8 @@ struct lshm_ioc_seal {
  *
  * On return no access through the handle's mappings is possible any more
  * (SIGBUS), its waits have ended, its claims have ended, as by death, and all
- * calls on it fail with ENODEV. Other handles do not notice. ENOENT.
+ * calls on it fail with ENODEV. Other handles do not notice. A write(2) that
+ * has begun may still end. ENOENT.
  */
 struct lshm_ioc_revoke {
 	__u32 size;
@@ -395,8 +398,8 @@ struct lshm_ioc_handle {
  *
  * Looking at the word and going to sleep are one step for WAKE: no wake-up is
  * lost. Returns 0 when woken; EAGAIN the word has another value; EOWNERDEAD a
- * claim has ended; ETIMEDOUT; EINTR a signal; ENODEV revoked; EINVAL, ERANGE
- * the offset.
+ * claim has ended; ETIMEDOUT; EINTR a signal handler has run; ENODEV revoked;
+ * EINVAL, ERANGE the offset.
  */
 struct lshm_ioc_wait {
 	__u32 size;
@@ -460,8 +463,9 @@ struct lshm_ioc_waitv {
  * @offset:	of a word, with LSHM_IOC_BIND_WAKE; else 0
  * @fd:		the eventfd
  *
- * Lasts until it is removed or the handle goes. ENOENT nothing to remove;
- * EEXIST; ENOSPC too many; EINVAL no eventfd.
+ * With exactly one of WAKE and DEATHS. Lasts until it is removed, or the handle
+ * is closed or revoked. ENOENT nothing to remove; EEXIST; ENOSPC too many;
+ * EINVAL no eventfd.
  */
 struct lshm_ioc_bind {
 	__u32 size;
