@@ -387,15 +387,21 @@ static struct miscdevice device = {
 	.name = "lshm",
 	.fops = &control_fops,
 	.mode = 0666,
+	.groups = lshm_attribute_groups,
 };
 
 static int __init lshm_init(void)
 {
-	return misc_register(&device);
+	int ret = misc_register(&device);
+
+	if (ret == 0)
+		lshm_debug_init();
+	return ret;
 }
 
 static void __exit lshm_exit(void)
 {
+	lshm_debug_exit();
 	misc_deregister(&device);
 	lshm_events_exit();
 }

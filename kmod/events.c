@@ -15,6 +15,7 @@
 #include <linux/user_namespace.h>
 
 #include "lshm.h"
+#include "trace.h"
 
 #define RECORDS 1024
 
@@ -54,6 +55,7 @@ void lshm_event(
 	struct record *to;
 	struct pid *old;
 
+	trace_lshm_event(new.region, new.handle, type, value);
 	spin_lock(&events_lock);
 	to = &records[next_record % RECORDS];
 	old = to->pid;

@@ -220,6 +220,7 @@ u64 lshm_new_id(void);
 
 static inline unsigned long lshm_region_pages(struct lshm_region *r)
 {
+	/* Pairs with the release in grow(): the pages are there. */
 	return smp_load_acquire(&r->npages);
 }
 
@@ -275,5 +276,10 @@ ssize_t lshm_events_read(
 __poll_t lshm_events_poll(
 	u64 cursor, struct file *file, struct poll_table_struct *wait);
 void lshm_events_exit(void);
+
+/* debug.c */
+extern const struct attribute_group *lshm_attribute_groups[];
+void lshm_debug_init(void);
+void lshm_debug_exit(void);
 
 #endif

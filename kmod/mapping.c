@@ -25,6 +25,7 @@
 #include <linux/slab.h>
 
 #include "lshm.h"
+#include "trace.h"
 
 struct mm_entry {
 	struct list_head link;
@@ -182,6 +183,7 @@ static vm_fault_t mapping_fault(struct vm_fault *vmf)
 	vm_fault_t ret = VM_FAULT_SIGBUS;
 
 	atomic64_inc(&r->faults);
+	trace_lshm_fault(r->id, h->id, vmf->pgoff, 1);
 	down_read(&h->sem);
 	if (!h->revoked && !beyond(vmf, r))
 		ret = r->map == LSHM_IOC_MAP_PAGES ? fault_page(vmf, r)
@@ -207,6 +209,7 @@ static vm_fault_t mapping_huge_fault(struct vm_fault *vmf, unsigned int order)
 		!lshm_region_huge(r, index))
 		return VM_FAULT_FALLBACK;
 	atomic64_inc(&r->faults);
+	trace_lshm_fault(r->id, h->id, index, LSHM_BLOCK_PAGES);
 	down_read(&h->sem);
 	if (h->revoked)
 		ret = VM_FAULT_SIGBUS;
@@ -375,5 +378,7 @@ int lshm_mapping_mmap(struct file *file, struct vm_area_struct *vma)
 		vma->vm_ops = &mapping_ops;
 out:
 	up_read(&h->sem);
+	if (ret == 0)
+		trace_lshm_map(r->id, h->id, vma->vm_pgoff, n);
 	return ret;
 }

@@ -30,6 +30,7 @@
 #include <linux/time_namespace.h>
 
 #include "lshm.h"
+#include "trace.h"
 
 #define MAX_BINDINGS 4096 /* of one handle */
 
@@ -125,6 +126,7 @@ int lshm_wake(struct lshm_handle *h, struct lshm_ioc_wake *a)
 			lshm_eventfd_signal(bound->ctx);
 	spin_unlock(&b->lock);
 	atomic64_add(woken, &r->wakes);
+	trace_lshm_wake(r->id, a->offset, woken);
 	a->count = woken;
 	return 0;
 }
@@ -272,9 +274,12 @@ static int wait_on(struct waiter *w, const u32 *expected, int count,
 		leave(&w[i]);
 	if (s.result > 0) {
 		*index = s.result - 1;
-		return 0;
+		ret = 0;
+	} else if (s.result) {
+		ret = s.result;
 	}
-	return s.result ? s.result : ret;
+	trace_lshm_wait(r->id, w[0].offset, ret);
+	return ret;
 }
 
 int lshm_wait(struct lshm_handle *h, struct lshm_ioc_wait *a)

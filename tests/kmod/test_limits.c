@@ -16,7 +16,7 @@
 
 static void put(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY);
+	int fd = open(path, O_WRONLY | O_TRUNC);
 
 	CHECK(fd >= 0);
 	CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
@@ -179,6 +179,60 @@ static void stays_loaded(void)
 	REFUSED(syscall(SYS_delete_module, "lshm", O_NONBLOCK), EAGAIN);
 }
 
+/* Does a file say so? */
+static bool says(const char *path, const char *what)
+{
+	static char text[65536];
+	int fd = open(path, O_RDONLY);
+	ssize_t n = 0, got;
+
+	CHECK(fd >= 0);
+	while ((got = read(fd, text + n, sizeof(text) - 1 - (size_t)n)) > 0)
+		n += got;
+	CHECK(got == 0);
+	close(fd);
+	text[n] = '\0';
+	return strstr(text, what);
+}
+
+#define TRACING "/sys/kernel/debug/tracing/"
+
+static void visible(void)
+{
+	char path[64];
+	int fd;
+	void *p;
+
+	put(TRACING "events/lshm/enable", "1");
+	fd = make_named("visible region", 3 * page, 0600);
+	CHECK(fd >= 0);
+	CHECK(says("/sys/class/misc/lshm/abi", "1\n"));
+	CHECK(says("/sys/class/misc/lshm/regions", "1\n"));
+	CHECK(says("/sys/class/misc/lshm/handles", "1\n"));
+	CHECK(says("/sys/class/misc/lshm/total_bytes", "12288\n"));
+	CHECK(says("/sys/kernel/debug/lshm/regions", " visible\\040region\n"));
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	CHECK(says(path, "lshm-name:\tvisible\\040region\n"));
+	CHECK(says(path, "lshm-length:\t12288\n"));
+	p = map(fd, 3 * page, PROT_READ);
+	CHECK(p != MAP_FAILED);
+	CHECK(says("/proc/self/maps", "/lshm:visible region"));
+	CHECK(says(path, "lshm-maps:\t1\n"));
+	CHECK(wake_word(fd, 8, 1) == 0);
+	REFUSED(wait_word(fd, 8, 1, 0), EAGAIN);
+	CHECK(claim(fd, 77) != MAP_FAILED);
+	CHECK(unlink_name("visible region") == 0);
+	put(TRACING "events/lshm/enable", "0");
+	CHECK(says(TRACING "trace", "lshm_event: create region="));
+	CHECK(says(TRACING "trace", "lshm_event: claim region="));
+	CHECK(says(TRACING "trace", "value=77"));
+	CHECK(says(TRACING "trace", "lshm_map: region="));
+	CHECK(says(TRACING "trace", "page=0 pages=3"));
+	CHECK(says(TRACING "trace", "offset=8 result=0"));
+	CHECK(says(TRACING "trace", "offset=8 result=-11"));
+	put(TRACING "trace", "\n");
+}
+
 /* -- any bytes, to any call ------------------------------------------------ */
 
 static uint64_t state = 88172645463325252ull;
@@ -278,6 +332,7 @@ const struct test tests_limits[] = {
     {"thousands", thousands},
     {"small_cgroup", small_cgroup},
     {"stays_loaded", stays_loaded},
+    {"visible", visible},
     {"fuzz", fuzz},
     {0},
 };
