@@ -164,7 +164,8 @@ uint64_t in_ms(int64_t ms)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)(t.tv_sec * 1000000000 + t.tv_nsec + ms * 1000000);
+	return (uint64_t)((int64_t)t.tv_sec * 1000000000 + t.tv_nsec +
+			  ms * 1000000);
 }
 
 int wait_word(int fd, uint64_t offset, uint32_t expected, uint64_t deadline)

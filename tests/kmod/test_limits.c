@@ -296,7 +296,8 @@ static void fuzz(void)
 		if (nr == 0x25 && roll() % 16)
 			continue; /* REVOKE: then all is over */
 		done += ioctl(fd, _IOWR(LSHM_IOC_TYPE, nr, int),
-			    roll() % 16 ? (void *)a : (void *)odd()) == 0;
+			    roll() % 16 ? (void *)a
+					: (void *)(uintptr_t)odd()) == 0;
 		calls++;
 		if (roll() % 4 == 0) {
 			size_t n = (roll() % 8) * page;
