@@ -379,21 +379,22 @@ static void huge_entries(void)
 	CHECK(signal_of_touch(p + HUGE, false) == SIGBUS);
 }
 
-/* Mapping, touching and unmapping, while being revoked. */
-static volatile bool stop;
-
-static void *map_and_touch(void *arg)
+/*
+ * Mapping and unmapping, while being revoked: the last mapping that was made is
+ * kept, for it may have been under way when the revocation came.
+ */
+static void *map_until_revoked(void *arg)
 {
 	int fd = *(int *)arg;
+	char *last = NULL, *p;
 
-	while (!stop) {
-		char *p = map(fd, 16 * page, RW);
-
-		if (p == MAP_FAILED)
-			break;
-		munmap(p, 16 * page);
+	while ((p = map(fd, 16 * page, RW)) != MAP_FAILED) {
+		if (last)
+			munmap(last, 16 * page);
+		last = p;
 	}
-	return NULL;
+	CHECK(errno == ENODEV);
+	return last;
 }
 
 static void revoke_races(uint32_t how)
@@ -408,10 +409,9 @@ static void revoke_races(uint32_t how)
 		char *p;
 		pid_t pid = 0;
 
-		stop = false;
 		for (int i = 0; i < 3; i++)
 			CHECK(pthread_create(
-				  &t[i], NULL, map_and_touch, &bad) == 0);
+				  &t[i], NULL, map_until_revoked, &bad) == 0);
 		if (round % 3 == 0) {
 			pid = child();
 			if (pid == 0)
@@ -423,8 +423,15 @@ static void revoke_races(uint32_t how)
 		CHECK(p != MAP_FAILED);
 		CHECK(revoke_handle(fd, id) == 0);
 		CHECK(signal_of_touch(p, true) == SIGBUS);
-		for (int i = 0; i < 3; i++)
-			pthread_join(t[i], NULL);
+		for (int i = 0; i < 3; i++) {
+			void *last;
+
+			pthread_join(t[i], &last);
+			if (!last)
+				continue;
+			CHECK(signal_of_touch(last, false) == SIGBUS);
+			munmap(last, 16 * page);
+		}
 		if (pid)
 			kill_and_reap(pid);
 		munmap(p, page);
