@@ -16,6 +16,13 @@ static void claims(void)
 {
 	int fd = make(page), writer;
 	struct lshm_ioc_peer p = {.size = sizeof(p), .slot = 3};
+	struct lshm_ioc_waiton word = {.fd = -1};
+	struct lshm_ioc_wait w = {
+	    .size = sizeof(w), .flags = LSHM_IOC_WAIT_DEATHS};
+	struct lshm_ioc_waitv v = {.size = sizeof(v),
+	    .flags = LSHM_IOC_WAIT_DEATHS,
+	    .words = (uintptr_t)&word,
+	    .count = 1};
 	struct lshm_ioc_stat s;
 	char *c, *d;
 
@@ -64,6 +71,14 @@ static void claims(void)
 	stat_of(fd, &s);
 	CHECK(s.claims == 1 && s.deaths == 1);
 	CHECK(claim(fd, 3) != MAP_FAILED);
+	/* It is told to who has not heard of it, and once. */
+	w.deadline = v.deadline = in_ms(20000);
+	REFUSED(ioctl(fd, LSHM_IOC_WAIT, &w), EOWNERDEAD);
+	REFUSED(ioctl(fd, LSHM_IOC_WAITV, &v), EOWNERDEAD);
+	CHECK(w.deaths == 1 && v.deaths == 1);
+	w.deadline = v.deadline = 1;
+	REFUSED(ioctl(fd, LSHM_IOC_WAIT, &w), ETIMEDOUT);
+	REFUSED(ioctl(fd, LSHM_IOC_WAITV, &v), ETIMEDOUT);
 }
 
 static uint64_t deaths(int fd)
