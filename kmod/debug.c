@@ -92,8 +92,7 @@ static struct dentry *directory;
 void lshm_debug_init(void)
 {
 	directory = debugfs_create_dir("lshm", NULL);
-	debugfs_create_file(
-		"regions", 0400, directory, NULL, &list_fops);
+	debugfs_create_file("regions", 0400, directory, NULL, &list_fops);
 }
 
 void lshm_debug_exit(void)
