@@ -151,6 +151,32 @@ UT_TEST(signal_wakes_one, UT_EACH)
 	lshm_region_close(region);
 }
 
+/* Were a signal lost on the second, it would take longer than it may. */
+UT_TEST(each_signal_wakes_one, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct shared *s = sync_make(region, sizeof(*s));
+	struct ut_child children[] = {
+	    ut_spawn(region, 0, obeys, NULL), ut_spawn(region, 0, obeys, NULL)};
+
+	for (uint64_t n = ut_scale(1000); n; n--) {
+		uint32_t sleeps = s->cond.waiters.sleeps;
+
+		sync_tell(&children[0], WAIT);
+		sync_tell(&children[1], WAIT);
+		sync_await_sleep(&s->cond.waiters, sleeps, 2);
+		sync_await_still(children, 2);
+		add(region, s, 2);
+		UT_OK(lshm_cond_signal(region, &s->cond));
+		UT_OK(lshm_cond_signal(region, &s->cond));
+		UT_EQ(0, sync_answer(&children[0]));
+		UT_EQ(0, sync_answer(&children[1]));
+	}
+	sync_end(&children[0]);
+	sync_end(&children[1]);
+	lshm_region_close(region);
+}
+
 UT_TEST(broadcast_wakes_all, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);

@@ -4,6 +4,8 @@
  */
 #include "sync.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <time.h>
 
 struct shared {
@@ -53,11 +55,16 @@ static int obey(
 	}
 }
 
+static void nothing(int signal)
+{
+}
+
 static void obeys(struct lshm_region *region, int fd, void *arg)
 {
 	struct shared *shared = sync_find(region);
 	uint64_t what;
 
+	signal(SIGUSR1, nothing);
 	while ((what = ut_hear(fd)) != END)
 		ut_say(fd, (uint64_t)obey(region, &shared->lock, what));
 }
@@ -323,6 +330,32 @@ UT_TEST(reader_died, UT_EACH)
 	UT_EQ(0, sync_ask(&waits, WRITE_BRIEF));
 	UT_EQ(0, sync_ask(&waits, UNLOCK));
 	is_free(shared);
+	sync_end(&waits);
+	lshm_region_close(region);
+}
+
+/* Rings in vain, and signals, do not put off the look at who lives. */
+UT_TEST(reader_died_amid_noise, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct shared *shared = make(region);
+	struct ut_child dies = ut_spawn(region, 0, obeys, NULL);
+	struct ut_child waits = ut_spawn(region, 0, obeys, NULL);
+	struct pollfd answer = {.fd = waits.fd, .events = POLLIN};
+
+	UT_EQ(0, sync_ask(&dies, READ));
+	sync_tell(&waits, WRITE);
+	sync_await_sleep(&shared->lock.exits, 0, 1);
+	ut_kill(&dies);
+	for (int i = 0; poll(&answer, 1, 1) == 0; i++) {
+		if (i % 2) /* an event has its waiters first, too */
+			UT_OK(lshm_event_post(region,
+			    (struct lshm_event *)&shared->lock.exits, 1));
+		else
+			UT_EQ(0, kill(waits.pid, SIGUSR1));
+	}
+	UT_EQ(0, sync_answer(&waits));
+	UT_EQ(0, sync_ask(&waits, UNLOCK));
 	sync_end(&waits);
 	lshm_region_close(region);
 }

@@ -180,7 +180,8 @@ UT_TEST(post_wakes_one, UT_EACH)
 		if (tracked)
 			for (int i = 0; i < PERMITS; i++)
 				UT_EQ(0, obey(region, it, TAKE_NOW));
-		for (int n = 0; n < 20; n++) {
+		/* were posts not to wake, it would take longer than it may */
+		for (uint64_t n = ut_scale(2500); n; n--) {
 			uint32_t sleeps = it->waiters.sleeps;
 			uint32_t event = it->waiters.event;
 
@@ -188,6 +189,7 @@ UT_TEST(post_wakes_one, UT_EACH)
 				sync_tell(&children[i], TAKE);
 			sync_await_sleep(
 			    &it->waiters, sleeps, UT_COUNT(children));
+			sync_await_still(children, UT_COUNT(children));
 			for (size_t i = 0; i < UT_COUNT(children); i++)
 				UT_EQ(0, obey(region, it, PUT));
 			UT_CMP(it->waiters.event, !=, event);
