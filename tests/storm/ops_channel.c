@@ -40,16 +40,11 @@ static void close_producer(struct worker *w, int mode)
 	w->out[mode] = NULL;
 }
 
-static void use_consumer(struct worker *w)
+static void join(struct worker *w, int mode)
 {
-	int mode = (int)pick(w, 2);
 	struct stream *s = &w->stream[mode];
 	bool done;
 
-	if (s->in) {
-		leave(w, mode);
-		return;
-	}
 	s->least = published(w, mode);
 	begin(w, OWN, LSHM_NOW);
 	done = MAY_FAIL(lshm_consumer_open(&s->in, w->region, channels[mode],
@@ -60,16 +55,10 @@ static void use_consumer(struct worker *w)
 		s->most = published(w, mode);
 }
 
-static void use_producer(struct worker *w)
+static void open_producer(struct worker *w, int mode)
 {
-	int mode = (int)pick(w, 2);
-	uint64_t id;
+	uint64_t id = lshmi_fetch_add(&ledger->streams, 1);
 
-	if (w->out[mode]) {
-		close_producer(w, mode);
-		return;
-	}
-	id = lshmi_fetch_add(&ledger->streams, 1);
 	if (id >= STREAMS)
 		return;
 	w->stream_id[mode] = id;
@@ -79,6 +68,21 @@ static void use_producer(struct worker *w)
 		     pick(w, 2) ? &options[mode] : NULL),
 	    EAGAIN, ENOMEM, EUSERS);
 	end(w);
+}
+
+static void come_or_go(struct worker *w)
+{
+	int mode = (int)pick(w, 2);
+
+	if (w->out[mode])
+		close_producer(w, mode);
+	else
+		open_producer(w, mode);
+	mode = (int)pick(w, 2);
+	if (w->stream[mode].in)
+		leave(w, mode);
+	else
+		join(w, mode);
 }
 
 /* ---- messages ---- */
@@ -106,8 +110,10 @@ static void send_text(struct worker *w)
 
 	if (w->sent[mode] == MESSAGES) /* go on with a new stream */
 		close_producer(w, mode);
-	if (!w->out[mode])
+	if (!w->out[mode]) {
+		open_producer(w, mode);
 		return;
+	}
 	begin(w, OWN, deadline);
 	done =
 	    MAY_FAIL(lshm_producer_loan(w->out[mode], size, deadline, &message),
@@ -147,25 +153,32 @@ static void check_stream(struct stream *s, const struct lshm_message *m)
 	s->last[i].number = text->number + 1;
 }
 
-/* Work: once, and again only if a consumer was lost on it. */
-static void note_work(const struct lshm_message *m)
+/* Note a message in one of the ledger's tables: was it there before? */
+static bool note(uint8_t table[][MESSAGES / 8], const struct lshm_message *m)
 {
 	const struct text *text = m->data;
-	uint8_t bit = (uint8_t)(1 << text->number % 8), before;
+	uint8_t bit = (uint8_t)(1 << text->number % 8);
 
 	UT_CMP(text->life, <, STREAMS);
 	UT_CMP(text->number, <, MESSAGES);
-	before = lshmi_fetch_or(
-	    &ledger->delivered[text->life][text->number / 8], bit);
-	if (before & bit)
+	return lshmi_fetch_or(&table[text->life][text->number / 8], bit) & bit;
+}
+
+/* Work: once, and again only if a consumer was lost on it. */
+static void note_taken(const struct lshm_message *m)
+{
+	if (note(ledger->taken, m))
 		UT_CMP(m->deliveries, >, 1);
 }
 
-static void release_one(struct worker *w, struct stream *s)
+static void release_one(struct worker *w, int mode)
 {
+	struct stream *s = &w->stream[mode];
 	int i = (int)pick(w, (uint64_t)s->count);
 
 	check_text(s->held[i].data, s->held[i].size);
+	if (mode == LSHM_WORK)
+		note(ledger->done, &s->held[i]);
 	begin(w, OWN, LSHM_NOW);
 	UT_OK(lshm_consumer_release(s->in, &s->held[i]));
 	end(w);
@@ -180,10 +193,12 @@ static void take_text(struct worker *w)
 	int64_t deadline = some_deadline(w);
 	bool done;
 
-	if (!s->in)
+	if (!s->in) {
+		join(w, mode);
 		return;
+	}
 	if (s->count == HELD || (s->count && pick(w, 2))) {
-		release_one(w, s);
+		release_one(w, mode);
 		return;
 	}
 	begin(w, OWN, deadline);
@@ -198,9 +213,9 @@ static void take_text(struct worker *w)
 	if (mode == LSHM_BROADCAST)
 		check_stream(s, m);
 	else
-		note_work(m);
+		note_taken(m);
 	if (pick(w, 4))
-		release_one(w, s);
+		release_one(w, mode);
 }
 
 /* ---- this area ---- */
@@ -238,15 +253,16 @@ static void audit(struct books *b, void *shared)
 	UT_OK(lshm_consumer_open(&in, b->region, channels[LSHM_WORK], NULL));
 	while ((ret = lshm_consumer_take(in, &m, LSHM_NOW)) == 0) {
 		check_text(m.data, m.size);
-		note_work(&m);
+		note_taken(&m);
+		note(ledger->done, &m);
 		UT_OK(lshm_consumer_release(in, &m));
 	}
 	UT_EQ(-EPIPE, ret);
 	lshm_consumer_close(in);
 	for (uint64_t id = 0; id < ledger->streams && id < STREAMS; id++)
 		for (uint32_t n = 0; n < ledger->published[id]; n++)
-			if (!(ledger->delivered[id][n / 8] & 1 << n % 8))
-				ut_fail(UT_AT("work is delivered"),
+			if (!(ledger->done[id][n / 8] & 1 << n % 8))
+				ut_fail(UT_AT("work is done"),
 				    "message %u of %u of stream %" PRIu64
 				    ": expected once or more, seen never",
 				    n, ledger->published[id], id);
@@ -261,8 +277,7 @@ static void clear(struct lshm_region *region, void *shared)
 static const struct op ops[] = {
     {"send", 140, send_text},
     {"take", 140, take_text},
-    {"producer", 20, use_producer},
-    {"consumer", 20, use_consumer},
+    {"come or go", 20, come_or_go},
     {0},
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ops_heap.c - the heap and the directory: blocks of all sizes, freed by whoever
- * comes by; fields that refer to them; names
+ * ops_heap.c - the heap and the directory: blocks of all sizes, freed by
+ * whoever comes by; fields that refer to them; names
  */
 #include "storm.h"
 

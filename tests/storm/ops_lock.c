@@ -242,7 +242,7 @@ static void audit(struct books *b, void *shared)
 
 static const struct op ops[] = {
     {"rwlock", 50, use_rwlock},
-    {"once", 8, use_once},
+    {"once", 14, use_once},
     {0},
 };
 

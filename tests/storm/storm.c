@@ -14,7 +14,7 @@
  * What is done when depends on the seed, and on how fast the machine is: the
  * same seed gives a storm like the last one, not the same.
  *
- * Environment, beside that of ../unit/unit.h (LSHM_TEST_SEED, and LSHM_TEST_SCALE
+ * Environment, beside that of ../unit/unit.h (LSHM_TEST_SEED; LSHM_TEST_SCALE
  * for the length):
  *
  *     LSHM_STORM_SECONDS  of each storm; there are several on each backend

@@ -93,7 +93,8 @@ struct ledger {
 	uint64_t longest[KINDS_MAX]; /* ns */
 	/* work-sharing */
 	uint32_t published[STREAMS]; /* messages that were accepted */
-	uint8_t delivered[STREAMS][MESSAGES / 8];
+	uint8_t taken[STREAMS][MESSAGES / 8];
+	uint8_t done[STREAMS][MESSAGES / 8]; /* about to be released */
 };
 
 extern struct ledger *ledger;
