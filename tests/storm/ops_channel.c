@@ -10,6 +10,16 @@ static const struct lshm_channel_opts options[] = {
 };
 static const char *const channels[] = {"broadcast", "work"};
 
+/* Channels that one worker at a time makes, uses and removes. */
+#define BRIEF 2
+
+/* Shared data of this area, beside the channels. */
+struct shared {
+	struct lshm_mutex brief[BRIEF];
+};
+
+static_assert(LOCK_BRIEF + BRIEF <= LOCKS, "numbers of locks");
+
 static uint64_t published(struct worker *w, int mode)
 {
 	struct lshm_channel_info info;
@@ -218,6 +228,85 @@ static void take_text(struct worker *w)
 		release_one(w, mode);
 }
 
+/* ---- a channel from beginning to end ---- */
+
+static void send_all(struct worker *w, struct lshm_producer *out, uint64_t n)
+{
+	char room[200];
+	struct text *text = (void *)room;
+	uint64_t size;
+
+	for (uint64_t i = 0; i < n; i++) {
+		size = TEXT_MIN + pick(w, sizeof(room) - TEXT_MIN);
+		write_text(text, size, w->life, i);
+		begin(w, OWN, LSHM_NOW);
+		MAY_FAIL(lshm_producer_send(out, text, size, LSHM_NOW), ENOMEM,
+		    EAGAIN);
+		end(w);
+	}
+	if (pick(w, 2))
+		UT_OK(lshm_producer_end(out));
+}
+
+static void receive_all(struct worker *w, struct lshm_consumer *in)
+{
+	char room[200] __attribute__((aligned(8)));
+	struct text *text = (void *)room;
+	uint64_t last = 0;
+	size_t size;
+	int ret;
+
+	for (;;) {
+		begin(w, OWN, LSHM_NOW);
+		ret = lshm_consumer_receive(
+		    in, room, sizeof(room), &size, LSHM_NOW);
+		end(w);
+		if (!MAY_FAIL(ret, EAGAIN, ENODATA))
+			break;
+		check_text(text, size);
+		UT_EQ(w->life, text->life);
+		UT_CMP(text->number, >=, last);
+		last = text->number + 1;
+		if (pick(w, 8) == 0)
+			break;
+	}
+}
+
+/* Nobody who lives has it open: it can be removed, whatever the dead left. */
+static void use_brief(struct worker *w)
+{
+	struct shared *s = w->shared[CHANNEL];
+	uint32_t i = (uint32_t)pick(w, BRIEF);
+	int mode = (int)pick(w, 2);
+	struct lshm_producer *out = NULL;
+	struct lshm_consumer *in = NULL;
+	char name[16];
+	bool died;
+
+	snprintf(name, sizeof(name), "brief%" PRIu32, i);
+	lock_by(w, &s->brief[i], LOCK_BRIEF + i, LSHM_FOREVER, &died);
+	begin(w, OWN, LSHM_NOW);
+	MAY_FAIL(lshm_channel_remove(w->region, name), ENOENT, EAGAIN);
+	end(w);
+	begin(w, OWN, LSHM_NOW);
+	if (MAY_FAIL(lshm_producer_open(&out, w->region, name, &options[mode]),
+		ENOMEM, EAGAIN, EPROTOTYPE))
+		MAY_FAIL(lshm_consumer_open(&in, w->region, name, NULL), ENOMEM,
+		    EAGAIN);
+	end(w);
+	if (in) {
+		UT_OK(lshm_producer_wait(out, 1, LSHM_NOW));
+		UT_OK(lshm_consumer_wait(in, 1, LSHM_NOW));
+		send_all(w, out, pick(w, 8));
+		receive_all(w, in);
+	}
+	begin(w, OWN, LSHM_NOW);
+	lshm_consumer_close(in);
+	lshm_producer_close(out);
+	end(w);
+	unlock(w, &s->brief[i], LOCK_BRIEF + i);
+}
+
 /* ---- this area ---- */
 
 static void idle(struct worker *w)
@@ -270,6 +359,16 @@ static void audit(struct books *b, void *shared)
 
 static void clear(struct lshm_region *region, void *shared)
 {
+	struct shared *s = shared;
+
+	for (int i = 0; i < BRIEF; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "brief%d", i);
+		UT_TRUE(lshm_mutex_lock(region, &s->brief[i], LSHM_NOW) >= 0);
+		MAY_FAIL(lshm_channel_remove(region, name), ENOENT);
+		UT_OK(lshm_mutex_unlock(region, &s->brief[i]));
+	}
 	UT_OK(lshm_channel_remove(region, channels[0]));
 	UT_OK(lshm_channel_remove(region, channels[1]));
 }
@@ -278,13 +377,13 @@ static const struct op ops[] = {
     {"send", 140, send_text},
     {"take", 140, take_text},
     {"come or go", 20, come_or_go},
+    {"brief channel", 6, use_brief},
     {0},
 };
 
-/* What is shared are the channels. */
 const struct area area_channel = {
     .name = "area.channel",
-    .size = 1,
+    .size = sizeof(struct shared),
     .ops = ops,
     .prepare = prepare,
     .idle = idle,

@@ -241,17 +241,36 @@ static void reap(struct worker *w)
 	end(w);
 }
 
-static void look(struct worker *w)
+static void look(struct lshm_region *region)
 {
 	struct lshm_object_info object;
 	struct lshm_heap_info heap;
 	struct lshm_participant_info who;
 	uint64_t cursor = 0, n = 0;
 
-	while (lshm_object_next(w->region, &cursor, &object) == 0)
+	while (lshm_object_next(region, &cursor, &object) == 0)
 		UT_CMP(n++, <, 1000);
-	UT_OK(lshm_heap_stat(w->region, &heap));
-	UT_OK(lshm_region_participant(w->region, 0, &who));
+	UT_OK(lshm_heap_stat(region, &heap));
+	UT_OK(lshm_region_participant(region, 0, &who));
+	MAY_FAIL(lshm_region_death(region, 0, &who), ENOENT);
+}
+
+/* As a participant, or as an observer. */
+static void look_on(struct worker *w)
+{
+	struct lshm_region *region = w->region;
+
+	if (pick(w, 2)) {
+		look(region);
+		return;
+	}
+	begin(w, OWN, LSHM_NOW);
+	UT_OK(w->fd < 0
+		  ? lshm_region_open(&region, ut_name, LSHM_RDONLY, NULL)
+		  : lshm_region_open_fd(&region, w->fd, LSHM_RDONLY, NULL));
+	end(w);
+	look(region);
+	lshm_region_close(region);
 }
 
 /* ---- this area ---- */
@@ -335,7 +354,7 @@ static const struct op ops[] = {
     {"object", 20, use_object},
     {"grow", 1, grow},
     {"reap", 1, reap},
-    {"look", 1, look},
+    {"look on", 2, look_on},
     {0},
 };
 

@@ -53,12 +53,10 @@ bool lock_by(struct worker *w, struct lshm_mutex *mutex, uint32_t number,
 	begin(w, OTHERS, deadline);
 	ret = lshm_mutex_lock(w->region, mutex, deadline);
 	end(w);
-	if (deadline != LSHM_FOREVER && (ret == -EAGAIN || ret == -ETIMEDOUT))
+	if (!MAY_FAIL(ret, EAGAIN, ETIMEDOUT)) {
+		UT_CMP(deadline, !=, LSHM_FOREVER);
 		return false;
-	if (ret < 0)
-		ut_fail(UT_AT("lshm_mutex_lock()"),
-		    "expected 0 or LSHM_OWNER_DIED, seen %d: \"%s\"", ret,
-		    lshm_error());
+	}
 	*died = ret == LSHM_OWNER_DIED;
 	owned(w, number, *died);
 	return true;

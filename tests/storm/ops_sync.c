@@ -28,7 +28,7 @@ struct sync {
 	struct lshm_barrier barriers[BARRIERS];
 };
 
-static_assert(LOCK_QUEUE + QUEUES <= LOCK_OTHER, "numbers of locks");
+static_assert(LOCK_QUEUE + QUEUES <= LOCK_BRIEF, "numbers of locks");
 
 /* ---- conditions ---- */
 

@@ -242,7 +242,7 @@ static void rage(struct storm *s, int64_t ns)
 {
 	int64_t until = now() + ns;
 	siginfo_t info;
-	uint64_t pace = 2000 + ut_random(s->seed) % 20000; /* us, at most */
+	uint64_t pace = 1000 + ut_random(s->seed) % 12000; /* us, at most */
 
 	for (uint32_t i = 0; i < s->survivors; i++)
 		start(s, i);
@@ -280,8 +280,9 @@ static void tell(const struct storm *s, uint32_t slots)
 		calls += ledger->calls[k];
 	UT_CMP(calls, >, 0);
 	printf("\n    %u workers, %u slots: %" PRIu64 " kills, %" PRIu64
-	       " stops, %" PRIu64 " calls; longest blocked: ",
-	    s->workers, slots, s->kills, s->stops, calls);
+	       " stops, %" PRIu64 " calls, %" PRIu64
+	       " times news of a death; longest blocked: ",
+	    s->workers, slots, s->kills, s->stops, calls, ledger->news);
 	print_longest();
 	printf(" ");
 	fflush(stdout);

@@ -89,6 +89,7 @@ struct ledger {
 		uint64_t begun, ended;
 	} posts[2], takes[2]; /* [0] the plain semaphore, [1] the event */
 	/* figures */
+	uint64_t news; /* LSHM_OWNER_DIED, -EOWNERDEAD */
 	uint64_t calls[KINDS_MAX];
 	uint64_t longest[KINDS_MAX]; /* ns */
 	/* work-sharing */
@@ -228,7 +229,7 @@ void free_block(struct worker *w, void *block);
 void check_block(struct lshm_region *region, const void *block);
 
 /* ops_lock.c: a mutex whose holder the ledger knows; died: repair */
-enum { LOCK_FIELD = 0, LOCK_OBJECT = 16, LOCK_QUEUE = 32, LOCK_OTHER = 40 };
+enum { LOCK_FIELD = 0, LOCK_OBJECT = 16, LOCK_QUEUE = 32, LOCK_BRIEF = 40 };
 void owned(struct worker *w, uint32_t number, bool died);
 void disowned(struct worker *w, uint32_t number);
 /* true: had, and *died tells; false: not by the deadline */

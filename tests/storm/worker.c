@@ -49,8 +49,8 @@ void dawdle(struct worker *w)
 
 	if (n == 0)
 		sched_yield();
-	else if (n == 1)
-		usleep((useconds_t)pick(w, 200));
+	else if (n < 4)
+		usleep((useconds_t)pick(w, 400));
 	else if (n < 8)
 		for (n = pick(w, 400); n; n--)
 			lshmi_pause();
@@ -68,6 +68,8 @@ bool dead(uint64_t life)
 
 bool succeeded(struct ut_at at, int ret, const int *allowed)
 {
+	if (ret == LSHM_OWNER_DIED || ret == -EOWNERDEAD)
+		lshmi_fetch_add(&ledger->news, 1);
 	if (ret < 0) {
 		for (; *allowed; allowed++)
 			if (ret == -*allowed)
