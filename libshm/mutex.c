@@ -133,7 +133,9 @@ void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m)
 int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what)
 {
-	int ret = lshmi_lock(r, m, lshm_deadline_ms(OWN_LIMIT_MS));
+	int ret = quick_lock(r, m)
+		      ? 0
+		      : lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS));
 
 	if (ret == -ETIMEDOUT)
 		return lshmi_fail(EAGAIN,
