@@ -23,6 +23,7 @@
 #include <libshm/channel.h>
 #include <libshm/cond.h>
 #include <libshm/event.h>
+#include <libshm/list.h>
 #include <libshm/mutex.h>
 #include <libshm/object.h>
 #include <libshm/once.h>
@@ -292,6 +293,11 @@ static_assert(sizeof(struct lshmi_directory) == 8192, "lshmi_directory");
 static_assert(sizeof(struct lshmi_waitq) == 64, "lshmi_waitq");
 static_assert(sizeof(struct lshmi_endpoint) == 128, "lshmi_endpoint");
 static_assert(sizeof(struct lshmi_desc) == 64, "lshmi_desc");
+static_assert(sizeof(struct lshm_link) == 16, "lshm_link");
+static_assert(sizeof(struct lshm_list) == 32, "lshm_list");
+LSHMI_AT(lshm_link, prev, 8);
+LSHMI_AT(lshm_list, tail, 8);
+LSHMI_AT(lshm_list, dirty, 16);
 LSHMI_AT(lshmi_channel, tail, 64);
 LSHMI_AT(lshmi_channel, head, 128);
 LSHMI_AT(lshmi_channel, data, 256);

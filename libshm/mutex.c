@@ -172,6 +172,23 @@ static __attribute__((noinline)) int call_lock_slow(
 	return ret < 0 ? ret : lock_slow(r, m, deadline);
 }
 
+int lshmi_enter_held(
+    struct lshm_region *r, struct lshm_mutex *m, struct lshmi_lane **lane)
+{
+	int ret = check(r, m);
+
+	if (ret < 0)
+		return ret;
+	*lane = lshmi_lane(r);
+	if (!*lane)
+		return -EUSERS;
+	if (!lshmi_holds(*lane, m))
+		return lshmi_fail(EPERM,
+		    "the caller must hold the lock that protects what it "
+		    "changes: see lshm_mutex_lock()");
+	return 0;
+}
+
 int lshm_mutex_lock(
     struct lshm_region *region, struct lshm_mutex *mutex, int64_t deadline)
 {

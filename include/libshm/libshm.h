@@ -9,6 +9,7 @@
 #include <libshm/cond.h>
 #include <libshm/event.h>
 #include <libshm/heap.h>
+#include <libshm/list.h>
 #include <libshm/mutex.h>
 #include <libshm/object.h>
 #include <libshm/offset.h>
