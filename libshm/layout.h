@@ -29,6 +29,7 @@
 #include <libshm/once.h>
 #include <libshm/rwlock.h>
 #include <libshm/semaphore.h>
+#include <libshm/vector.h>
 
 typedef uint64_t lshmi_u64 __attribute__((aligned(8)));
 
@@ -298,6 +299,9 @@ static_assert(sizeof(struct lshm_list) == 32, "lshm_list");
 LSHMI_AT(lshm_link, prev, 8);
 LSHMI_AT(lshm_list, tail, 8);
 LSHMI_AT(lshm_list, dirty, 16);
+static_assert(sizeof(struct lshm_vector) == 24, "lshm_vector");
+LSHMI_AT(lshm_vector, count, 8);
+LSHMI_AT(lshm_vector, element, 16);
 LSHMI_AT(lshmi_channel, tail, 64);
 LSHMI_AT(lshmi_channel, head, 128);
 LSHMI_AT(lshmi_channel, data, 256);

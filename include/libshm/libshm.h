@@ -17,5 +17,6 @@
 #include <libshm/region.h>
 #include <libshm/rwlock.h>
 #include <libshm/semaphore.h>
+#include <libshm/vector.h>
 
 #endif
