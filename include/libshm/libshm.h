@@ -10,6 +10,7 @@
 #include <libshm/event.h>
 #include <libshm/heap.h>
 #include <libshm/list.h>
+#include <libshm/map.h>
 #include <libshm/mutex.h>
 #include <libshm/object.h>
 #include <libshm/offset.h>
