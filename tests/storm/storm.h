@@ -8,10 +8,11 @@
  *   ops_heap.c     areas of operations: memory and names,
  *   ops_lock.c     locks and once,
  *   ops_sync.c     semaphores, events, conditions, barriers,
+ *   ops_container.c  lists, vectors, maps,
  *   ops_channel.c  channels
  *   books.c        what must be there at the end, to the byte
  *
- * Another area (containers, say) is one more file with a struct area, one more
+ * Another area is one more file with a struct area, one more
  * line in the table in worker.c, and one more number in enum area_id.
  */
 #ifndef LIBSHM_STORM_H
@@ -114,7 +115,7 @@ void print_longest(void);
 
 /* ---- operations ---- */
 
-enum area_id { HEAP, LOCK, SYNC, CHANNEL, AREAS };
+enum area_id { HEAP, LOCK, SYNC, CONTAINER, CHANNEL, AREAS };
 
 struct op {
 	const char *name;
@@ -138,7 +139,8 @@ struct area {
 	void (*clear)(struct lshm_region *region, void *shared);
 };
 
-extern const struct area area_heap, area_lock, area_sync, area_channel;
+extern const struct area area_heap, area_lock, area_sync, area_container,
+    area_channel;
 extern const struct area *const areas[AREAS];
 
 /* A block, and a message: what it says follows from its first words. */
@@ -180,6 +182,8 @@ struct worker {
 	uint32_t ended; /* 1: to be joined */
 	/* heap */
 	void *drafts[DRAFTS];
+	/* containers */
+	uint64_t own_value; /* of its key in the map; 0: not known */
 	/* channels */
 	struct lshm_producer *out[2];
 	uint64_t stream_id[2];
@@ -229,7 +233,14 @@ void free_block(struct worker *w, void *block);
 void check_block(struct lshm_region *region, const void *block);
 
 /* ops_lock.c: a mutex whose holder the ledger knows; died: repair */
-enum { LOCK_FIELD = 0, LOCK_OBJECT = 16, LOCK_QUEUE = 32, LOCK_BRIEF = 40 };
+enum {
+	LOCK_FIELD = 0,
+	LOCK_OBJECT = 16,
+	LOCK_QUEUE = 32,
+	LOCK_BRIEF = 40,
+	LOCK_LIST = 44,
+	LOCK_VECTOR = 48
+};
 void owned(struct worker *w, uint32_t number, bool died);
 void disowned(struct worker *w, uint32_t number);
 /* true: had, and *died tells; false: not by the deadline */

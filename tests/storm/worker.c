@@ -12,6 +12,7 @@ const struct area *const areas[AREAS] = {
     [HEAP] = &area_heap,
     [LOCK] = &area_lock,
     [SYNC] = &area_sync,
+    [CONTAINER] = &area_container,
     [CHANNEL] = &area_channel,
 };
 
