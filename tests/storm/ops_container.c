@@ -360,7 +360,7 @@ static void audit(struct books *b, void *shared)
 		count = check_vector(b->region, v);
 		check_length(&c->vectors[i].length, count, ret);
 		if (v->block)
-			enter(b, v->block, 1 + 8 * count, 16);
+			enter(b, v->block, count ? 8 * count : 1, 16);
 		UT_OK(lshm_mutex_unlock(b->region, &c->vectors[i].mutex));
 	}
 	while (lshm_map_next(b->region, map, &cursor, look_at, &seen) == 0)
