@@ -7,17 +7,21 @@
  * even if its holder is stopped (some calls need two of them); where a deadline
  * is given, until then. Add to this SLACK for a loaded machine. It does not
  * count while the caller's own process is stopped; nor, where it waits for what
- * other users hold, while any of them is. The controller notes both.
+ * other users hold, while any of them is. The controller notes both. Nor does it
+ * count while the machine stands still: while a process that has nothing to do
+ * with the region, and wants to run for an instant every BEAT, does not.
  *
  * Each call is judged when it returns; and by the controller while it lasts, so
  * that one that never returns is found, too.
  */
 #include "storm.h"
 
+#include <sched.h>
 #include <time.h>
 
 #define SECOND INT64_C(1000000000)
-#define SLACK  (3 * SECOND)
+#define SLACK  (2 * SECOND)
+#define BEAT   INT64_C(10000000) /* 10 ms */
 
 static const int64_t limits[PATIENCES] = {
     [OWN] = 2 * SECOND + SLACK,
@@ -51,11 +55,45 @@ static int64_t stopped_for(struct stopped *s)
 
 	do {
 		while ((version = lshmi_load_seq(&s->version)) & 1)
-			lshmi_pause();
+			sched_yield();
 		before = lshmi_load_seq(&s->before);
 		since = lshmi_load_seq(&s->since);
 	} while (lshmi_load_seq(&s->version) != version);
 	return before + (since ? now() - since : 0);
+}
+
+void beat(struct lshm_region *none, int fd, void *arg)
+{
+	struct pulse *p = &ledger->pulse;
+	int64_t t, gap;
+
+	for (;;) {
+		usleep(BEAT / 1000);
+		t = now();
+		gap = t - p->last;
+		lshmi_fetch_add(&p->version, 1);
+		if (gap > 4 * BEAT)
+			lshmi_store_seq(&p->missed, p->missed + gap - BEAT);
+		lshmi_store_seq(&p->last, t);
+		lshmi_fetch_add(&p->version, 1);
+	}
+}
+
+/* It changes steadily, whether the pulse has noticed yet or not. */
+int64_t missed_beats(void)
+{
+	struct pulse *p = &ledger->pulse;
+	uint64_t version;
+	int64_t missed, last, gap;
+
+	do {
+		while ((version = lshmi_load_seq(&p->version)) & 1)
+			sched_yield();
+		missed = lshmi_load_seq(&p->missed);
+		last = lshmi_load_seq(&p->last);
+	} while (lshmi_load_seq(&p->version) != version);
+	gap = now() - last;
+	return missed + (gap > 4 * BEAT ? gap - BEAT : 0);
 }
 
 /* Of the stops that count as an excuse for what this seat does. */
@@ -64,7 +102,7 @@ static int64_t excuse(const struct seat *seat, uint32_t patience)
 	size_t i = patience == OWN ? (size_t)(seat - ledger->seats) / THREADS
 				   : WORKERS_MAX;
 
-	return stopped_for(&ledger->stopped[i]);
+	return stopped_for(&ledger->stopped[i]) + missed_beats();
 }
 
 static int64_t late(

@@ -281,9 +281,12 @@ static void tell(const struct storm *s, uint32_t slots)
 	UT_CMP(calls, >, 0);
 	printf("\n    %u workers, %u slots: %" PRIu64 " kills, %" PRIu64
 	       " stops, %" PRIu64 " calls, %" PRIu64
-	       " times news of a death; longest blocked: ",
+	       " times news of a death;\n    longest blocked: ",
 	    s->workers, slots, s->kills, s->stops, calls, ledger->news);
 	print_longest();
+	if (ledger->pulse.missed)
+		printf("; the machine stood still for %.1f ms",
+		    (double)ledger->pulse.missed / 1e6);
 	printf(" ");
 	fflush(stdout);
 }
@@ -296,6 +299,7 @@ static void storm(uint64_t *seed, uint64_t ms)
 	    .workers = workers < 2	       ? 2
 		       : workers > WORKERS_MAX ? WORKERS_MAX
 					       : workers};
+	struct ut_child pulse;
 	uint32_t slots;
 
 	s.survivors = s.workers / 4 + (s.workers < 4);
@@ -305,12 +309,15 @@ static void storm(uint64_t *seed, uint64_t ms)
 	    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	UT_TRUE(ledger != MAP_FAILED);
 	s.worker.fd = prepare(slots);
+	ledger->pulse.last = now();
+	pulse = ut_spawn(NULL, 0, beat, NULL);
 	alarm((unsigned int)(ms / 1000 + 60));
 	rage(&s, (int64_t)ms * 1000000);
 	s.worker.seat = &ledger->seats[0];
 	attach(&s.worker);
 	take_books(&s.worker);
 	lshm_region_close(s.worker.region);
+	ut_kill(&pulse);
 	tell(&s, slots);
 	UT_EQ(0, munmap(ledger, sizeof(*ledger)));
 	if (s.worker.fd >= 0)

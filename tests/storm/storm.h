@@ -53,6 +53,13 @@ struct stopped {
 	int64_t since;	  /* of the one that lasts, or 0 */
 };
 
+/* Time during which the machine did nothing for us; written by a process. */
+struct pulse {
+	uint64_t version; /* odd: being written */
+	int64_t missed;	  /* ns, in all */
+	int64_t last;	  /* when it last beat */
+};
+
 /* A thread of a worker, as the others and the controller see it. */
 struct seat {
 	uint64_t life; /* of its process; 0: nobody */
@@ -76,7 +83,8 @@ struct seat {
  */
 struct ledger {
 	struct stopped stopped[WORKERS_MAX + 1]; /* the last: any of them */
-	uint32_t finish;			 /* survivors are to end */
+	struct pulse pulse;
+	uint32_t finish; /* survivors are to end */
 	uint64_t joins;
 	uint64_t streams;
 	struct seat seats[SEATS];
@@ -110,6 +118,9 @@ void end(struct worker *w);
 /* Fail if the call that a seat is in lasts too long. */
 void judge(struct seat *seat);
 void note_stop(struct stopped *stopped, bool stop);
+/* The process that beats, for ut_spawn(). */
+void beat(struct lshm_region *none, int fd, void *arg);
+int64_t missed_beats(void); /* ns */
 /* "heap.alloc 1.2 ms, ..." of the calls that took longest. */
 void print_longest(void);
 
