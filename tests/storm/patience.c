@@ -7,9 +7,9 @@
  * even if its holder is stopped (some calls need two of them); where a deadline
  * is given, until then. Add to this SLACK for a loaded machine. It does not
  * count while the caller's own process is stopped; nor, where it waits for what
- * other users hold, while any of them is. The controller notes both. Nor does it
- * count while the machine stands still: while a process that has nothing to do
- * with the region, and wants to run for an instant every BEAT, does not.
+ * other users hold, while any of them is. The controller notes both. Nor does
+ * it count while the machine stands still: while a process that has nothing to
+ * do with the region, and wants to run for an instant every BEAT, does not.
  *
  * Each call is judged when it returns; and by the controller while it lasts, so
  * that one that never returns is found, too.
