@@ -106,6 +106,7 @@ static void use_list(struct worker *w)
 	length = walk(w->region, mutex, list, pick(w, LONGEST), &nth);
 	check_length(&c->lists[i].length, length, died);
 	dawdle(w);
+	begin(w, OWN, LSHM_NOW);
 	if (item && length < LONGEST && pick(w, 2)) {
 		insert(w, mutex, list, nth, item);
 		item = NULL;
@@ -115,6 +116,7 @@ static void use_list(struct worker *w)
 		set_length(&c->lists[i].length, length - 1);
 		UT_OK(lshm_free(w->region, nth));
 	}
+	end(w);
 	dawdle(w);
 	unlock(w, mutex, LOCK_LIST + i);
 	UT_OK(lshm_free(w->region, item));

@@ -113,12 +113,14 @@ static void *change(
 	if (*field)
 		check_block(w->region,
 		    lshm_at(w->region, *field, TEXT_MIN)); /* by another */
+	begin(w, OWN, LSHM_NOW);
 	if (!*field && block)
 		UT_OK(lshm_attach(w->region, mutex, field, block));
 	else if (!block)
 		UT_OK(lshm_detach(w->region, mutex, field, &old));
 	else
 		UT_OK(lshm_replace(w->region, mutex, field, block, &old));
+	end(w);
 	return old;
 }
 

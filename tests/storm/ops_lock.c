@@ -65,7 +65,9 @@ bool lock_by(struct worker *w, struct lshm_mutex *mutex, uint32_t number,
 void unlock(struct worker *w, struct lshm_mutex *mutex, uint32_t number)
 {
 	disowned(w, number);
+	begin(w, OWN, LSHM_NOW);
 	UT_OK(lshm_mutex_unlock(w->region, mutex));
+	end(w);
 }
 
 /* ---- rwlock ---- */
@@ -135,7 +137,9 @@ static void use_rwlock(struct worker *w)
 	check_pair(pair);
 	nobody_else(w, i, writing);
 	lshmi_store_seq(&w->seat->rwlock, 0);
+	begin(w, OWN, LSHM_NOW);
 	UT_OK(lshm_rwlock_unlock(w->region, lock));
+	end(w);
 }
 
 /* ---- once ---- */

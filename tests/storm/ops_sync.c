@@ -145,7 +145,9 @@ static void use_tracked(struct worker *w)
 	UT_CMP(value, <=, PERMITS);
 	for (; held; held--) {
 		note_permits(w, i, -1);
+		begin(w, OWN, LSHM_NOW);
 		UT_OK(lshm_semaphore_post(w->region, semaphore));
+		end(w);
 	}
 }
 
@@ -265,7 +267,9 @@ static void use_barrier(struct worker *w)
 		phase++;
 	}
 	lshmi_store_seq(&seat->member[i], 0);
+	begin(w, OWN, LSHM_NOW);
 	UT_OK(lshm_barrier_leave(w->region, b));
+	end(w);
 }
 
 /* ---- this area ---- */

@@ -165,6 +165,21 @@ static void nobody_sits(uint32_t i)
 	    &ledger->seats[i * THREADS], 0, THREADS * sizeof(ledger->seats[0]));
 }
 
+/* Wait a little for one of its threads to begin a call, and a bit longer. */
+static void aim(struct storm *s, uint32_t i)
+{
+	struct seat *seat =
+	    &ledger->seats[i * THREADS + ut_random(s->seed) % THREADS];
+	uint64_t step = lshmi_load_seq(&seat->step), last;
+	int64_t until = now() + 300000 /* ns */;
+
+	do
+		last = lshmi_load_seq(&seat->step);
+	while ((last == step || !(last & 1)) && now() < until);
+	for (step = ut_random(s->seed) % 400; step; step--)
+		lshmi_pause();
+}
+
 static void finish_off(struct storm *s, uint32_t i)
 {
 	struct charge *c = &s->charges[i];
@@ -228,6 +243,8 @@ static void strike(struct storm *s, bool windy)
 		return;
 	if (i < 2 * s->survivors && ut_random(s->seed) % 64)
 		return; /* it lives long */
+	if (ut_random(s->seed) % 4)
+		aim(s, i);
 	finish_off(s, i);
 	start(s, i);
 }

@@ -206,6 +206,7 @@ struct worker {
 /* The life of a worker, for ut_spawn(); @arg: its struct worker. */
 void work(struct lshm_region *none, int fd, void *arg);
 void attach(struct worker *w);
+extern bool storm_slow;
 const char *kind_name(uint32_t kind);
 
 uint64_t pick(struct worker *w, uint64_t n);

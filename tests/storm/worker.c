@@ -7,6 +7,8 @@
 #include <pthread.h>
 #include <sched.h>
 
+bool storm_slow; /* see slow.h */
+
 /* A table that grows by a line for each area. */
 const struct area *const areas[AREAS] = {
     [HEAP] = &area_heap,
@@ -262,6 +264,7 @@ void work(struct lshm_region *none, int fd, void *arg)
 	int count = pick(w, 3) ? 0 : 1 + (int)pick(w, THREADS - 1);
 	bool more = true;
 
+	storm_slow = true;
 	w->seat = &ledger->seats[w->index * THREADS];
 	lshmi_store_seq(&w->seat->life, w->life);
 	attach(w);
