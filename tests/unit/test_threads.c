@@ -700,3 +700,45 @@ UT_TEST(attaching, UT_EACH)
 	UT_EQ(0, info.deaths);
 	lshm_region_close(region);
 }
+
+/* ---- the map ---- */
+
+/* Each has keys of its own, and all insert the same others. */
+static void *maps(void *arg)
+{
+	struct worker *w = arg;
+	struct lshm_map *map = w->arg;
+	uint64_t own = (uint64_t)(uintptr_t)w, key, value;
+
+	for (uint64_t n = ut_scale(2000); n; n--) {
+		int ret = lshm_map_insert(
+		    w->region, map, &n, sizeof(n), &own, sizeof(own));
+
+		UT_TRUE(ret == 0 || ret == -EEXIST);
+		key = own + n % 8; /* no two workers are that near */
+		UT_OK(lshm_map_put(
+		    w->region, map, &key, sizeof(key), &n, sizeof(n)));
+		UT_OK(lshm_map_get(w->region, map, &key, sizeof(key), &value,
+		    sizeof(value), NULL));
+		UT_EQ(n, value);
+		if (n % 3 == 0 || n <= 8)
+			UT_OK(lshm_map_remove(
+			    w->region, map, &key, sizeof(key), NULL));
+	}
+	return NULL;
+}
+
+UT_TEST(map, UT_ONCE)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_map *map;
+	uint64_t count;
+
+	UT_OK(lshm_map_create(region, "map", &map));
+	together(region, maps, map);
+	UT_OK(lshm_map_count(region, map, &count));
+	UT_EQ(ut_scale(2000), count);
+	UT_EQ(0, drafts(region));
+	UT_OK(lshm_map_destroy(region, "map"));
+	lshm_region_close(region);
+}
