@@ -303,7 +303,8 @@ LSHM_API int lshm_channel_endpoint(struct lshm_region *region, const char *name,
  * lshm_channel_remove() - remove a channel and the messages in it
  * @region: [in] a participant's handle
  *
- * Return: 0; -EBUSY it has living producers or consumers; -ENOENT;
+ * Return: 0; -EBUSY it has living producers or consumers; -EAGAIN it has dead
+ * ones, and somebody who is slow or stopped is clearing up after them; -ENOENT;
  * -EPROTOTYPE; -EROFS; -ECHILD.
  * Crash: the channel is there, perhaps emptied, or gone.
  */

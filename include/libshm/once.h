@@ -2,7 +2,9 @@
 /*
  * once.h - do a thing once, whoever dies doing it
  *
- * It lies anywhere in the region, in the user's own structures.
+ * It lies anywhere in the region, in the user's own structures. Waiting for
+ * another's attempt is waiting for a mutex: see mutex.h. In C++ the type has to
+ * be written as struct lshm_once, since a function has the same name.
  */
 #ifndef LIBSHM_ONCE_H
 #define LIBSHM_ONCE_H
