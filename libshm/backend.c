@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend.c - the table of backends, and how a name chooses one
+ * backend.c - the table of backends, and how one is chosen
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
@@ -9,6 +10,7 @@
 static const struct lshmi_backend *const backends[] = {
     &lshmi_backend_posix,
     &lshmi_backend_memfd,
+    &lshmi_backend_kernel, /* before file: some file it is in any case */
     &lshmi_backend_file,
 };
 
@@ -22,35 +24,68 @@ const struct lshmi_backend *lshmi_backend_by_id(uint32_t id)
 	return NULL;
 }
 
+static const struct lshmi_backend *called(const char *name, size_t n)
+{
+	for (size_t i = 0; i < COUNT; i++)
+		if (strlen(backends[i]->name) == n &&
+		    memcmp(backends[i]->name, name, n) == 0)
+			return backends[i];
+	return NULL;
+}
+
+/*
+ * As the environment says: a name, or several with commas between them, of
+ * which the first that can be used here is meant; the last one in any case, so
+ * that it says why it cannot.
+ */
+static int by_environment(const struct lshmi_backend **out)
+{
+	const char *names = secure_getenv("LSHM_BACKEND");
+	const struct lshmi_backend *b;
+	size_t n;
+
+	*out = &lshmi_backend_posix;
+	if (!names || !*names)
+		return 0;
+	for (;; names += n + 1) {
+		n = strcspn(names, ",");
+		b = called(names, n);
+		if (!b)
+			return lshmi_fail(EINVAL,
+			    "LSHM_BACKEND names \"%.*s\": expected posix, "
+			    "memfd, file or kernel, or several of them with "
+			    "commas between them",
+			    (int)n, names);
+		*out = b;
+		if (!names[n] || !b->there || b->there())
+			return 0;
+	}
+}
+
 int lshmi_backend_by_name(
     const struct lshmi_backend **out, const char **name, uint32_t id)
 {
 	const char *colon = strchr(*name, ':');
-	size_t n = colon ? (size_t)(colon - *name) : 0;
+	const struct lshmi_backend *b =
+	    colon ? called(*name, (size_t)(colon - *name)) : NULL;
 
-	for (size_t i = 0; colon && i < COUNT; i++) {
-		if (strlen(backends[i]->name) != n ||
-		    memcmp(backends[i]->name, *name, n) != 0)
-			continue;
-		if (id != LSHM_BACKEND_DEFAULT && id != backends[i]->id)
-			return lshmi_fail(EINVAL,
-			    "the name \"%s\" asks for the %s backend, the "
-			    "options for another one",
-			    *name, backends[i]->name);
+	if (b && id != LSHM_BACKEND_DEFAULT && id != b->id)
+		return lshmi_fail(EINVAL,
+		    "the name \"%s\" asks for the %s backend, the options for "
+		    "another one",
+		    *name, b->name);
+	if (b) {
 		*name = colon + 1;
-		*out = backends[i];
+		*out = b;
 		return 0;
 	}
-	if ((n == 6 && memcmp(*name, "kernel", n) == 0) ||
-	    id == LSHM_BACKEND_KERNEL)
-		return lshmi_fail(ENOTSUP,
-		    "this version has no kernel backend: use posix, memfd or "
-		    "file");
-	*out = lshmi_backend_by_id(id ? id : LSHM_BACKEND_POSIX);
+	if (id == LSHM_BACKEND_DEFAULT)
+		return by_environment(out);
+	*out = lshmi_backend_by_id(id);
 	if (!*out)
 		return lshmi_fail(EINVAL,
-		    "backend %u: expected 0 (default), 1 (posix), 2 (memfd) or "
-		    "3 (file)",
+		    "backend %u: expected 0 (default), 1 (posix), 2 (memfd), 3 "
+		    "(file) or 4 (kernel)",
 		    id);
 	return 0;
 }

@@ -3,9 +3,10 @@
  * backend.h - where memory comes from: one table, and nothing above it knows
  * which
  *
- * A store is the backing of one region as this process sees it. The posix,
- * memfd and file backends keep an open file in it; their common parts are in
- * backend_file.c, and their liveness and waiting in liveness.c and wait.c.
+ * A store is the backing of one region as this process sees it. All keep an
+ * open file in it. What the posix, memfd and file backends have in common is in
+ * backend_file.c, and their liveness and waiting in liveness.c and wait.c; of
+ * the kernel backend these are the module's.
  */
 #ifndef LSHMI_BACKEND_H
 #define LSHMI_BACKEND_H
@@ -24,8 +25,11 @@ struct lshmi_store {
 	bool overmap;  /* may be mapped beyond its end */
 	bool linked;   /* @temporary is a name to be removed */
 	bool nameless; /* it has no name that could have moved on */
+	bool pinned;   /* its memory is locked, on the node asked for */
 	dev_t device;
 	ino_t inode;
+	uint64_t id; /* kernel: the module's */
+	char *base;  /* kernel: where it is mapped */
 	uint64_t page_size;
 	void *anchor;	     /* what holds this participant's lock */
 	char path[PATH_MAX]; /* the name it was opened by */
@@ -38,6 +42,7 @@ struct lshmi_backing {
 	uint32_t uid;
 	uint32_t gid;
 	uint32_t mode;
+	uint32_t runs; /* physically contiguous pieces; 0: not known */
 };
 
 enum lshmi_life { LSHMI_ALIVE, LSHMI_DEAD, LSHMI_UNKNOWN };
@@ -47,9 +52,11 @@ struct lshmi_backend {
 	uint32_t id;
 	bool nameless; /* it is never opened by a name */
 
+	/* Can it be used here? NULL: always. */
+	bool (*there)(void);
 	/* Make it, not yet under its name. */
-	int (*create)(struct lshmi_store *s, const char *name, mode_t mode,
-	    unsigned int flags);
+	int (*create)(struct lshmi_store *s, const char *name,
+	    const struct lshm_region_opts *o, unsigned int flags);
 	/* Put it under its name: -EEXIST if there is one already. */
 	int (*reveal)(struct lshmi_store *s);
 	int (*open)(struct lshmi_store *s, const char *name, bool writable);
@@ -81,20 +88,28 @@ struct lshmi_backend {
 	enum lshmi_life (*alive)(struct lshmi_store *s, uint32_t slot, int own);
 	void (*release)(struct lshmi_store *s);
 
-	/* Sleep while *word is @expected; wake @count: how many did. */
+	/*
+	 * Sleep while *word is @expected; wake @count: how many did. Where the
+	 * keeper tells of deaths, a sleep ends with -EOWNERDEAD, or does not
+	 * begin, if there have been others than @deaths, which is set.
+	 */
 	int (*wait)(struct lshmi_store *s, uint32_t *word, uint32_t expected,
-	    int64_t deadline);
+	    int64_t deadline, uint64_t *deaths);
 	int (*wake)(struct lshmi_store *s, uint32_t *word, int count);
 };
 
 extern const struct lshmi_backend lshmi_backend_posix;
 extern const struct lshmi_backend lshmi_backend_memfd;
 extern const struct lshmi_backend lshmi_backend_file;
+extern const struct lshmi_backend lshmi_backend_kernel;
 
 /* By number (a region knows its own); NULL: this version has none such. */
 const struct lshmi_backend *lshmi_backend_by_id(uint32_t id);
 
-/* By a name's prefix, or else @id; *name is moved past the prefix. */
+/*
+ * By a name's prefix, or else @id, or else LSHM_BACKEND in the environment;
+ * *name is moved past the prefix.
+ */
 int lshmi_backend_by_name(
     const struct lshmi_backend **out, const char **name, uint32_t id);
 
@@ -126,8 +141,8 @@ enum lshmi_life lshmi_ofd_alive(struct lshmi_store *s, uint32_t slot, int own);
 void lshmi_ofd_release(struct lshmi_store *s);
 
 /* wait.c: by futex */
-int lshmi_futex_wait(
-    struct lshmi_store *s, uint32_t *word, uint32_t expected, int64_t deadline);
+int lshmi_futex_wait(struct lshmi_store *s, uint32_t *word, uint32_t expected,
+    int64_t deadline, uint64_t *deaths);
 int lshmi_futex_wake(struct lshmi_store *s, uint32_t *word, int count);
 
 /* The members that the three file-backed backends have in common. */

@@ -187,6 +187,7 @@ int lshmi_file_inspect(struct lshmi_store *s, struct lshmi_backing *b)
 	b->uid = st.st_uid;
 	b->gid = st.st_gid;
 	b->mode = st.st_mode & 07777;
+	b->runs = 0;
 	return 0;
 }
 
@@ -328,12 +329,12 @@ static int file_check(const char *path)
 	return 0;
 }
 
-static int file_create(
-    struct lshmi_store *s, const char *name, mode_t mode, unsigned int flags)
+static int file_create(struct lshmi_store *s, const char *name,
+    const struct lshm_region_opts *o, unsigned int flags)
 {
 	int ret = file_check(name);
 
-	return ret < 0 ? ret : lshmi_file_create(s, name, mode, flags);
+	return ret < 0 ? ret : lshmi_file_create(s, name, o->mode, flags);
 }
 
 static int file_open(struct lshmi_store *s, const char *name, bool writable)

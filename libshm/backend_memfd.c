@@ -19,8 +19,8 @@
 
 #define LABEL "lshm."
 
-static int memfd_create_store(
-    struct lshmi_store *s, const char *name, mode_t mode, unsigned int flags)
+static int memfd_create_store(struct lshmi_store *s, const char *name,
+    const struct lshm_region_opts *o, unsigned int flags)
 {
 	unsigned int f = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 	char label[256];
@@ -49,7 +49,7 @@ static int memfd_create_store(
 		    errno, "cannot create a memfd: %s", strerror(errno));
 	s->writable = true;
 	s->nameless = true;
-	fchmod(fd, mode);
+	fchmod(fd, o->mode);
 	ret = lshmi_file_adopt(s, fd);
 	if (ret < 0)
 		close(fd);

@@ -40,13 +40,13 @@ static int posix_path(char path[PATH_MAX], const char *name)
 	return 0;
 }
 
-static int posix_create(
-    struct lshmi_store *s, const char *name, mode_t mode, unsigned int flags)
+static int posix_create(struct lshmi_store *s, const char *name,
+    const struct lshm_region_opts *o, unsigned int flags)
 {
 	char path[PATH_MAX];
 	int ret = posix_path(path, name);
 
-	return ret < 0 ? ret : lshmi_file_create(s, path, mode, flags);
+	return ret < 0 ? ret : lshmi_file_create(s, path, o->mode, flags);
 }
 
 static int posix_open(struct lshmi_store *s, const char *name, bool writable)

@@ -21,6 +21,7 @@ int lshm_cond_wait(struct lshm_region *region, struct lshm_cond *cond,
 {
 	int64_t now, until;
 	struct lshmi_lane *lane;
+	uint64_t deaths = lshmi_load_relaxed(&region->deaths);
 	uint32_t event;
 	int ret = lshmi_enter(region), relocked;
 
@@ -41,8 +42,8 @@ int lshm_cond_wait(struct lshm_region *region, struct lshm_cond *cond,
 	lshmi_fetch_add(&cond->waiters.sleeps, 1);
 	lshmi_unlock(region, mutex);
 	do {
-		ret = region->store.backend->wait(
-		    &region->store, &cond->waiters.event, event, until);
+		ret = region->store.backend->wait(&region->store,
+		    &cond->waiters.event, event, until, &deaths);
 		if (region->serial == 0)
 			return lshmi_fail_fork();
 		now = lshmi_now();

@@ -75,6 +75,7 @@ int lshmi_end_await(struct lshmi_end *e, int64_t deadline,
 	struct lshm_region *r = e->region;
 	uint64_t bit = UINT64_C(1) << e->index;
 	int64_t sleep = SLEEP_MIN, look = 0, now, until;
+	uint64_t deaths = lshmi_load_relaxed(&r->deaths);
 	struct lshmi_waitq *q;
 	uint32_t event;
 	int ret;
@@ -130,11 +131,14 @@ int lshmi_end_await(struct lshmi_end *e, int64_t deadline,
 		if (look == 0)
 			look = now + sleep;
 		until = look < deadline ? look : deadline;
-		r->store.backend->wait(&r->store, &q->event, event, until);
+		ret = r->store.backend->wait(
+		    &r->store, &q->event, event, until, &deaths);
 		lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
 		if (r->serial == 0)
 			return lshmi_fail_fork();
-		if (lshmi_now() >= until) {
+		if (ret == -EOWNERDEAD) {
+			lshmi_reap_all(r, deaths);
+		} else if (lshmi_now() >= until) {
 			lshmi_ends_reap(e);
 			look = 0;
 			sleep = sleep * 2 < SLEEP_MAX ? sleep * 2 : SLEEP_MAX;

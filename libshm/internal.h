@@ -74,6 +74,7 @@ struct lshm_region {
 	pthread_mutex_t mutex; /* lists of lanes; mapping; not held for long */
 	bool *dead; /* for a reaper: which lanes are the dead one's */
 	pthread_mutex_t reaping; /* one reaper at a time in this process */
+	uint64_t deaths; /* the backend's count, up to which all are reaped */
 	SLIST_HEAD(, lshmi_lane) lanes_all;
 	SLIST_HEAD(, lshmi_lane) lanes_idle;
 	LIST_ENTRY(lshm_region) link;
@@ -110,8 +111,13 @@ bool lshmi_participant_dead(
 /* Is it marked as one who takes part? Looks at the table only. */
 bool lshmi_participant_active(
     struct lshm_region *r, uint32_t slot, uint32_t generation);
-/* Reap one slot if its owner is dead: 1 reaped, 0 not. */
+/*
+ * Reap one slot if its owner is dead: 1 reaped, 0 not; -EBUSY: another thread
+ * reaps just now.
+ */
 int lshmi_reap(struct lshm_region *r, uint32_t slot);
+/* A sleep has ended because of @deaths: reap whoever is dead by now. */
+void lshmi_reap_all(struct lshm_region *r, uint64_t deaths);
 
 /* lane.c */
 struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r);

@@ -61,6 +61,8 @@ static __attribute__((noinline)) int lock_slow(
 	struct lshmi_lane *lane = lshmi_lane(r);
 	uint64_t w, slept = 0;
 	int64_t sleep = SLEEP_MIN, until;
+	/* Loaded before the look at who lives: a later death ends the sleep. */
+	uint64_t deaths = lshmi_load_relaxed(&r->deaths);
 	int round = 0, pauses = PAUSE_MIN;
 
 	if (!lane)
@@ -103,7 +105,8 @@ static __attribute__((noinline)) int lock_slow(
 			continue;
 		slept = WAITERS;
 		if (r->store.backend->wait(&r->store, low_half(m),
-			(uint32_t)(w | WAITERS), until) == -ETIMEDOUT) {
+			(uint32_t)(w | WAITERS), until,
+			&deaths) == -ETIMEDOUT) {
 			if (sleep < SLEEP_MAX / 2)
 				sleep *= 2;
 			else

@@ -232,7 +232,7 @@ int lshmi_reap(struct lshm_region *r, uint32_t slot)
 		return 0;
 	/* Two threads of a process would both be the reaper it names. */
 	if (pthread_mutex_trylock(&r->reaping) != 0)
-		return 0;
+		return -EBUSY;
 	mine =
 	    make_word(LSHMI_SLOT_REAPING, word_gen(w), r->slot, r->generation);
 	if (r->slots[slot].needs & ~LSHMI_NEEDS_KNOWN) {
@@ -371,8 +371,18 @@ int lshm_region_reap(struct lshm_region *region)
 	if (ret < 0)
 		return ret;
 	for (uint32_t i = 0; i < region->max_participants; i++)
-		count += lshmi_reap(region, i);
+		count += lshmi_reap(region, i) == 1;
 	return count;
+}
+
+void lshmi_reap_all(struct lshm_region *r, uint64_t deaths)
+{
+	bool all = true;
+
+	for (uint32_t i = 0; i < r->max_participants; i++)
+		all &= lshmi_reap(r, i) != -EBUSY;
+	if (all)
+		lshmi_store_relaxed(&r->deaths, deaths);
 }
 
 int lshm_region_participant(struct lshm_region *region, uint32_t slot,

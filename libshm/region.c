@@ -38,7 +38,7 @@
 
 #define FLAGS_ALL                                                             \
 	(LSHM_CREATE | LSHM_EXCL | LSHM_RDONLY | LSHM_ANY_OWNER | LSHM_LOCK | \
-	    LSHM_PREFAULT | LSHM_HUGE)
+	    LSHM_PREFAULT | LSHM_HUGE | LSHM_PINNABLE | LSHM_CONTIGUOUS)
 
 /* -- open handles of this process ----------------------------------------- */
 
@@ -226,7 +226,7 @@ static int settle(struct lshm_region *r, uint64_t from, uint64_t to)
 		madvise(p, n, MADV_COLLAPSE);
 #endif
 	}
-	if ((r->flags & LSHM_LOCK) && mlock(p, n) < 0)
+	if ((r->flags & LSHM_LOCK) && !r->store.pinned && mlock(p, n) < 0)
 		return lshmi_fail(errno == EPERM ? ENOMEM : errno,
 		    "cannot lock %llu bytes in memory: %s; raise the limit "
 		    "(ulimit -l), or do without LSHM_LOCK",
@@ -403,7 +403,11 @@ static int create(struct lshm_region *r, const char *name, unsigned int flags,
 	uint64_t size;
 	int ret;
 
-	ret = s->backend->create(s, name, o->mode, flags);
+	if ((flags & LSHM_CONTIGUOUS) && s->backend->id != LSHM_BACKEND_KERNEL)
+		return lshmi_fail(ENOTSUP,
+		    "the %s backend has no contiguous memory: use kernel",
+		    s->backend->name);
+	ret = s->backend->create(s, name, o, flags);
 	if (ret < 0)
 		return ret;
 	memset(&h, 0, sizeof(h));
@@ -428,7 +432,7 @@ static int create(struct lshm_region *r, const char *name, unsigned int flags,
 			return ret;
 	}
 	ret = s->backend->map(s, r->base, 0, s->overmap ? h.max_size : size);
-	if (ret == 0 && o->numa_node)
+	if (ret == 0 && o->numa_node && !s->pinned)
 		ret = bind_node(r, o->numa_node - 1);
 	if (ret == 0 && s->overmap)
 		ret = s->backend->extend(s, 0, size);
@@ -862,6 +866,7 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 		info->owner_uid = b.uid;
 		info->owner_gid = b.gid;
 		info->mode = b.mode;
+		info->runs = b.runs;
 	}
 	for (uint32_t i = 0; i < region->max_participants; i++) {
 		lshm_region_participant(region, i, &p);
@@ -874,5 +879,7 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 		info->lanes +=
 		    (lshmi_load_relaxed(&region->lanes[i].word) & 0xffff) != 0;
 	mapping_figures(region, info);
+	if (region->store.pinned)
+		info->locked_bytes = info->size;
 	return 0;
 }

@@ -38,8 +38,8 @@ bool lshmi_membarrier_register(void)
 		   0, 0) == 0;
 }
 
-int lshmi_futex_wait(
-    struct lshmi_store *s, uint32_t *word, uint32_t expected, int64_t deadline)
+int lshmi_futex_wait(struct lshmi_store *s, uint32_t *word, uint32_t expected,
+    int64_t deadline, uint64_t *deaths)
 {
 	struct timespec t = {
 	    .tv_sec = deadline / 1000000000,

@@ -55,6 +55,7 @@ int lshmi_await(struct lshm_region *r, struct lshm_waiters *q, int64_t deadline,
 {
 	int64_t sleep = SLEEP_MIN, look, now;
 	int pauses = PAUSE_MIN, ret = attempt(arg, false);
+	uint64_t deaths = lshmi_load_relaxed(&r->deaths);
 	uint32_t event;
 	bool late;
 
@@ -88,11 +89,15 @@ int lshmi_await(struct lshm_region *r, struct lshm_waiters *q, int64_t deadline,
 			sleep = sleep < SLEEP_MAX / 2 ? sleep * 2 : SLEEP_MAX;
 			look = now + sleep;
 		}
-		r->store.backend->wait(&r->store, &q->event, event,
-		    look < deadline ? look : deadline);
+		ret = r->store.backend->wait(&r->store, &q->event, event,
+		    look < deadline ? look : deadline, &deaths);
 		if (r->serial == 0)
 			return lshmi_fail_fork();
 		now = lshmi_now();
+		if (ret == -EOWNERDEAD) {
+			lshmi_reap_all(r, deaths);
+			look = now;
+		}
 	}
 }
 

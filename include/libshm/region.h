@@ -18,11 +18,13 @@ extern "C" {
 
 /** enum lshm_backend - where a region's memory comes from */
 enum lshm_backend {
-	LSHM_BACKEND_DEFAULT = 0, /* by the name's prefix, else posix */
+	LSHM_BACKEND_DEFAULT = 0, /* by the name's prefix, else as
+				   * LSHM_BACKEND in the environment says, else
+				   * posix */
 	LSHM_BACKEND_POSIX = 1,	  /* shm_open(3): /dev/shm/lshm.NAME */
 	LSHM_BACKEND_MEMFD = 2, /* memfd_create(2): nameless, passed as an fd */
 	LSHM_BACKEND_FILE = 3,	/* a path; hugetlbfs and tmpfs included */
-	LSHM_BACKEND_KERNEL = 4, /* /dev/lshm: not in this version, -ENOTSUP */
+	LSHM_BACKEND_KERNEL = 4, /* /dev/lshm: memory of the module lshm */
 };
 
 /** enum lshm_region_flags - how lshm_region_open() opens */
@@ -36,6 +38,11 @@ enum lshm_region_flags {
 	LSHM_PREFAULT = 1 << 5,	 /* map every page now, not at first touch */
 	LSHM_HUGE = 1 << 6,	 /* ask for huge pages; lshm_region_stat() says
 				  * how many bytes got them */
+	LSHM_PINNABLE = 1 << 7,	 /* to be created so that O_DIRECT, io_uring
+				  * buffers and process_vm_readv(2) work on it:
+				  * without effect where they do anyway */
+	LSHM_CONTIGUOUS = 1 << 8, /* to be created in one physical piece, which
+				   * cannot grow: kernel backend only */
 };
 
 /**
@@ -73,7 +80,7 @@ struct lshm_region_opts {
  * lshm_region_open() - attach to a region, or create it
  * @out:   [out] the handle; close it with lshm_region_close()
  * @name:  [in] 1 to 200 bytes without '/'; "file:PATH" selects the file
- *         backend, "memfd:NAME" the memfd backend, "posix:NAME" posix
+ *         backend, "memfd:NAME", "posix:NAME", "kernel:NAME" the others
  * @flags: [in] of enum lshm_region_flags
  * @opts:  [in] borrowed for the call; NULL: all defaults
  *
@@ -82,13 +89,20 @@ struct lshm_region_opts {
  * A memfd region has no name to open it by: LSHM_CREATE always makes a new
  * one, to be handed on with lshm_region_send().
  *
+ * Where neither the name nor @opts chooses a backend, LSHM_BACKEND in the
+ * environment does: "kernel", say; or "kernel,posix", the first of them that
+ * can be used here. Without such a list there is no falling back.
+ *
  * Return: 0; -EINVAL a bad name, flag or option; -ENAMETOOLONG; -ENOENT no
  * such region; -EEXIST; -EACCES no permission; -EPERM owned by somebody
  * unexpected; -EBADMSG, -EPROTO, -EPROTONOSUPPORT, -LSHM_ECORRUPT it is no
  * region this library can use; -ENOSPC no space to reserve its memory; -ENOMEM
  * no address space, or the memory lock limit; -EUSERS every slot is taken by a
  * living process; -ENOTSUP the file system has no open-file-description locks
- * or no fallocate(2), or the backend is not there.
+ * or no fallocate(2), or there is no kernel module (-EACCES: it may not be
+ * used; -EPROTONOSUPPORT: it is too old), or the backend has no contiguous
+ * memory;
+ * -ENODEV access to the region has been revoked.
  * Crash: nothing, or the whole region, is left under the name. Where the file
  * system has no O_TMPFILE a file PATH.lshm-PID-N may be left; the next creator
  * of the same name removes it.
@@ -197,8 +211,9 @@ LSHM_API void *lshm_region_base(const struct lshm_region *region);
  * @max_lanes, @lanes: threads that may hold memory and locks; that do
  * @page_size:     the page size of the backing file
  * @huge_bytes:    bytes of it that this process has mapped by huge pages
- * @locked_bytes:  bytes locked in memory by this process
- * @device, @inode: of the file that backs it
+ * @locked_bytes:  bytes locked in memory by this process; kernel: all
+ * @runs:          physically contiguous pieces it consists of; 0: not known
+ * @device, @inode: of the file that backs it; kernel: of this handle
  */
 struct lshm_region_info {
 	uint64_t size;
@@ -221,7 +236,7 @@ struct lshm_region_info {
 	uint32_t dead;
 	uint32_t max_lanes;
 	uint32_t lanes;
-	uint32_t reserved;
+	uint32_t runs;
 	uint64_t deaths;
 	uint64_t page_size;
 	uint64_t huge_bytes;
@@ -316,9 +331,9 @@ LSHM_API int lshm_region_reap(struct lshm_region *region);
  *            than 0 ends the listing
  * @arg:      [in] for @callback
  *
- * Lists posix regions, and memfd regions that a process this user may look
- * into has open (as "file:/proc/PID/fd/N"). Files elsewhere are known only to
- * those who use them.
+ * Lists posix regions, kernel regions that one may read, and memfd regions that
+ * a process this user may look into has open (as "file:/proc/PID/fd/N"). Files
+ * elsewhere are known only to those who use them.
  *
  * Return: 0; what @callback returned; a negative errno of opendir(3).
  */

@@ -22,17 +22,11 @@
 
 /* ---- files that look like regions ---- */
 
-/* An empty file where a region would be; for memfd a nameless one. */
-static int new_file(void)
+/* An empty file where a region would be, or memory of that size. */
+static int new_file(uint64_t size)
 {
-	int fd;
+	int fd = ut_make_backing(ut_new_name(), size);
 
-	ut_new_name();
-	if (ut_backend->named)
-		fd = open(ut_path(ut_name),
-		    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	else
-		fd = memfd_create("lshm.ut", MFD_CLOEXEC);
 	UT_TRUE(fd >= 0);
 	return fd;
 }
@@ -42,7 +36,7 @@ static int new_copy(uint64_t size)
 {
 	struct lshm_region *region =
 	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB));
-	int fd = new_file();
+	int fd = new_file(size);
 
 	UT_EQ(size, write(fd, lshm_region_base(region), size));
 	lshm_region_close(region);
@@ -89,7 +83,7 @@ UT_TEST(a_copy_is_a_region, UT_EACH)
 
 UT_TEST(text_file, UT_EACH)
 {
-	int fd = new_file();
+	int fd = new_file(64 * KIB);
 
 	for (int i = 0; i < 1000; i++)
 		UT_EQ(14, write(fd, "just some text", 14));
@@ -100,7 +94,7 @@ UT_TEST(text_file, UT_EACH)
 
 UT_TEST(short_text_file, UT_EACH)
 {
-	int fd = new_file();
+	int fd = new_file(64 * KIB);
 
 	UT_EQ(5, write(fd, "text\n", 5));
 	UT_ERR(-EBADMSG, attach(fd, 0), "not a libshm region");
@@ -109,7 +103,7 @@ UT_TEST(short_text_file, UT_EACH)
 
 UT_TEST(empty_file, UT_EACH)
 {
-	int fd = new_file();
+	int fd = new_file(64 * KIB);
 
 	UT_ERR(-EBADMSG, attach(fd, 0), "not a libshm region");
 	UT_ERR(-EBADMSG, attach(fd, LSHM_RDONLY), "not a libshm region");
@@ -121,7 +115,7 @@ UT_TEST(create_over_a_file, UT_NAMED)
 {
 	struct lshm_region *region;
 	char text[4];
-	int fd = new_file();
+	int fd = new_file(64 * KIB);
 
 	UT_EQ(4, write(fd, "mine", 4));
 	UT_ERR(-EBADMSG, lshm_region_open(&region, ut_name, LSHM_CREATE, NULL),
@@ -441,7 +435,19 @@ UT_TEST(backends, UT_ONCE)
 	UT_ERR(-EINVAL, lshm_region_open(&region, "a", LSHM_CREATE, &opts),
 	    "backend", "99");
 	UT_ERR(-EINVAL, lshm_region_unlink("a", 99), "backend", "99");
-	opts.backend = LSHM_BACKEND_KERNEL;
+	opts.backend = LSHM_BACKEND_FILE;
+	UT_ERR(-EINVAL,
+	    lshm_region_open(&region, "posix:a", LSHM_CREATE, &opts), "posix");
+}
+
+UT_TEST(no_kernel_module, UT_ONCE)
+{
+	struct lshm_region_opts opts =
+	    LSHM_REGION_OPTS(.backend = LSHM_BACKEND_KERNEL);
+	struct lshm_region *region;
+
+	if (access("/dev/lshm", F_OK) == 0)
+		ut_skip("there is one");
 	UT_ERR(-ENOTSUP, lshm_region_open(&region, "a", LSHM_CREATE, &opts),
 	    "kernel");
 	UT_ERR(-ENOTSUP, lshm_region_open(&region, "a", 0, &opts), "kernel");
@@ -449,9 +455,17 @@ UT_TEST(backends, UT_ONCE)
 	    -ENOTSUP, lshm_region_open(&region, "kernel:a", 0, NULL), "kernel");
 	UT_ERR(
 	    -ENOTSUP, lshm_region_unlink("a", LSHM_BACKEND_KERNEL), "kernel");
-	opts.backend = LSHM_BACKEND_FILE;
-	UT_ERR(-EINVAL,
-	    lshm_region_open(&region, "posix:a", LSHM_CREATE, &opts), "posix");
+	/* by the environment too; another one only if that says so */
+	UT_EQ(0, setenv("LSHM_BACKEND", "kernel", 1));
+	UT_ERR(-ENOTSUP, lshm_region_open(&region, "a", LSHM_CREATE, NULL),
+	    "kernel");
+	UT_EQ(0, setenv("LSHM_BACKEND", "posix,kernel", 1));
+	UT_ERR(-ENOENT, lshm_region_open(&region, "a", 0, NULL), "\"a\"");
+	UT_EQ(0, setenv("LSHM_BACKEND", "kernel,memfd", 1));
+	UT_OK(lshm_region_open(&region, "a", LSHM_CREATE, UT_SMALL));
+	lshm_region_close(region);
+	UT_EQ(0, setenv("LSHM_BACKEND", "kernel,floppy", 1));
+	UT_ERR(-EINVAL, lshm_region_open(&region, "a", 0, NULL), "floppy");
 }
 
 UT_TEST(memfd_has_no_name, UT_ONCE)
@@ -517,14 +531,19 @@ UT_TEST(owned_by_somebody_unexpected, UT_EACH)
 	int fd;
 
 	need_root();
+	if (!ut_backend->files && ut_backend->named)
+		UT_EQ(0, seteuid(STRANGER));
 	fd = new_copy(MIB);
+	UT_EQ(0, seteuid(0));
 	UT_EQ(0, fchown(fd, STRANGER, STRANGER));
 	UT_ERR(-EPERM, attach(fd, 0), "12345", "LSHM_ANY_OWNER");
 	UT_ERR(-EPERM, attach(fd, LSHM_RDONLY), "12345", "LSHM_ANY_OWNER");
 	UT_OK(attach(fd, LSHM_ANY_OWNER));
 	UT_OK(attach(fd, LSHM_RDONLY | LSHM_ANY_OWNER));
-	UT_EQ(0, fchown(fd, 0, 0));
-	UT_OK(attach(fd, 0));
+	if (ut_backend->files) {
+		UT_EQ(0, fchown(fd, 0, 0));
+		UT_OK(attach(fd, 0));
+	}
 	close(fd);
 }
 
@@ -569,9 +588,13 @@ static void attempts(mode_t mode, uid_t owner, struct attempt *list)
 	need_root();
 	umask(0);
 	UT_EQ(0, chmod(ut_dir(), 0711));
+	if (!ut_backend->files) /* it stays its creator's */
+		UT_EQ(0, seteuid(owner));
 	region =
 	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.mode = mode));
-	UT_EQ(0, chown(ut_path(ut_name), owner, owner));
+	if (ut_backend->files)
+		UT_EQ(0, chown(ut_path(ut_name), owner, owner));
+	UT_EQ(0, seteuid(0));
 	child = ut_spawn(NULL, 0, attempt_body, list);
 	ut_join(&child);
 	UT_EQ(0, chmod(ut_dir(), 0700));
@@ -613,10 +636,10 @@ UT_TEST(descriptor_without_the_right, UT_NAMED)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
 	struct lshm_region *other;
-	int fd = open(ut_path(ut_name), O_RDONLY | O_CLOEXEC);
+	int fd = ut_open_backing(ut_name, O_RDONLY);
 
-	/* root may open it for writing all the same */
-	if (geteuid() != 0)
+	/* root may open a file for writing all the same */
+	if (geteuid() != 0 || !ut_backend->files)
 		UT_ERR(-EACCES, lshm_region_open_fd(&other, fd, 0, NULL));
 	UT_OK(lshm_region_open_fd(&other, fd, LSHM_RDONLY, NULL));
 	lshm_region_close(other);
@@ -631,12 +654,18 @@ static void locks_body(struct lshm_region *none, int fd, void *arg)
 
 	become(STRANGER);
 	UT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
+	if (ut_backend->id == LSHM_BACKEND_KERNEL) { /* it has its own */
+		UT_OK(lshm_region_open(
+		    &region, ut_new_name(), LSHM_CREATE | LSHM_LOCK, UT_SMALL));
+		lshm_region_close(region);
+		return;
+	}
 	UT_ERR(-ENOMEM,
 	    lshm_region_open(
 		&region, ut_new_name(), LSHM_CREATE | LSHM_LOCK, UT_SMALL),
 	    "lock", "limit");
 	if (ut_backend->named)
-		UT_EQ(-1, access(ut_path(ut_name), F_OK));
+		UT_TRUE(!ut_exists(ut_name));
 }
 
 UT_TEST(memory_lock_limit, UT_EACH)
@@ -661,6 +690,8 @@ static const char *mount_private(const char *type, const char *options)
 	    ut_backend->id == LSHM_BACKEND_POSIX ? "/dev/shm" : ut_dir();
 
 	need_root();
+	if (!ut_backend->files)
+		ut_skip("its memory is in no file system");
 	if (unshare(CLONE_NEWNS) < 0 ||
 	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("ut", where, type, 0, options) < 0)
@@ -740,7 +771,7 @@ UT_TEST(more_than_there_is, UT_ONCE)
 	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE,
 		&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = size)),
 	    "space");
-	UT_EQ(-1, access(ut_path(ut_name), F_OK));
+	UT_TRUE(!ut_exists(ut_name));
 }
 
 UT_TEST(file_system_without_fallocate, UT_NAMED)
@@ -814,6 +845,6 @@ UT_TEST(no_address_space, UT_EACH)
 	    lshm_region_open(&two, ut_new_name(), LSHM_CREATE, NULL),
 	    "address space");
 	if (ut_backend->named)
-		UT_EQ(-1, access(ut_path(ut_name), F_OK));
+		UT_TRUE(!ut_exists(ut_name));
 	lshm_region_close(one);
 }

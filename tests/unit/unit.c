@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -20,6 +21,8 @@
 
 #include <CUnit/Basic.h>
 
+#include <libshm/uapi.h>
+
 #include "../../libshm/atomic.h"
 
 #define EXIT_SKIPPED 77
@@ -27,8 +30,9 @@
 /* Another backend is one more row. */
 static const struct ut_backend backends[] = {
     {"posix", LSHM_BACKEND_POSIX, true, true},
-    {"memfd", LSHM_BACKEND_MEMFD, false, true},
+    {"memfd", LSHM_BACKEND_MEMFD, false, false},
     {"file", LSHM_BACKEND_FILE, true, true},
+    {"kernel", LSHM_BACKEND_KERNEL, true, false},
 };
 
 static STAILQ_HEAD(, ut_test) tests = STAILQ_HEAD_INITIALIZER(tests);
@@ -233,6 +237,105 @@ const char *ut_path(const char *name)
 	else
 		snprintf(path, sizeof(path), "/dev/shm/lshm.%s", rest);
 	return path;
+}
+
+static int open_device(void)
+{
+	int fd = open(LSHM_IOC_DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		ut_fail(UT_AT("open(" LSHM_IOC_DEVICE ")"), "%m");
+	return fd;
+}
+
+int ut_open_backing(const char *name, int flags)
+{
+	struct lshm_ioc_open o = {
+	    .size = sizeof(o),
+	    .name = (uintptr_t)strchr(name, ':') + 1,
+	    .rights = (flags & O_ACCMODE) == O_RDONLY ? LSHM_IOC_RIGHT_READ : 0,
+	};
+	int device, ret;
+
+	if (ut_backend->files)
+		return open(ut_path(name), flags | O_CLOEXEC);
+	device = open_device();
+	ret = ioctl(device, LSHM_IOC_OPEN, &o);
+	close(device);
+	return ret < 0 ? -1 : o.fd;
+}
+
+int ut_make_backing(const char *name, uint64_t size)
+{
+	struct lshm_ioc_create c = {
+	    .size = sizeof(c),
+	    .length = (size + 4095) / 4096 * 4096,
+	    .mode = 0600,
+	    .node = -1,
+	};
+	int device, ret;
+
+	if (ut_backend->files)
+		return open(
+		    ut_path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (ut_backend->id == LSHM_BACKEND_MEMFD)
+		return memfd_create("lshm.ut", MFD_CLOEXEC);
+	c.name = (uintptr_t)strchr(name, ':') + 1;
+	device = open_device();
+	ret = ioctl(device, LSHM_IOC_CREATE, &c);
+	close(device);
+	return ret < 0 ? -1 : c.fd;
+}
+
+bool ut_exists(const char *name)
+{
+	int fd;
+
+	if (ut_backend->files)
+		return access(ut_path(name), F_OK) == 0;
+	fd = ut_open_backing(name, O_RDONLY);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+struct ut_listing {
+	const char *prefix;
+	unsigned int n;
+	char example[256];
+};
+
+static int list_one(const char *name, void *arg)
+{
+	struct ut_listing *l = arg;
+
+	if (strncmp(name, l->prefix, strlen(l->prefix)) == 0) {
+		strlcpy(l->example, name, sizeof(l->example));
+		l->n++;
+	}
+	return 0;
+}
+
+unsigned int ut_count_regions(const char *name)
+{
+	struct ut_listing l = {.prefix = name};
+	char directory_of[300], *base;
+	struct dirent *entry;
+	DIR *dir;
+
+	if (!ut_backend->files) {
+		UT_OK(lshm_region_list(list_one, &l));
+		return l.n;
+	}
+	strlcpy(directory_of, ut_path(name), sizeof(directory_of));
+	base = strrchr(directory_of, '/');
+	*base++ = '\0';
+	dir = opendir(directory_of);
+	UT_SOME(dir);
+	while ((entry = readdir(dir)))
+		l.n += strncmp(entry->d_name, base, strlen(base)) == 0;
+	closedir(dir);
+	return l.n;
 }
 
 struct lshm_region *ut_create(const struct lshm_region_opts *opts)
@@ -451,10 +554,22 @@ static unsigned int remove_files_in(
 
 static unsigned int remove_files(char *example, size_t capacity)
 {
+	struct ut_listing l = {.n = 0};
 	char prefix[64];
+	unsigned int n = 0;
 
+	snprintf(prefix, sizeof(prefix), "kernel:ut.%d.", (int)harness);
+	l.prefix = prefix;
+	while (ut_backend->id == LSHM_BACKEND_KERNEL) {
+		l.n = 0;
+		if (lshm_region_list(list_one, &l) < 0 || l.n == 0 ||
+		    lshm_region_unlink(l.example, LSHM_BACKEND_DEFAULT) < 0)
+			break;
+		strlcpy(example, l.example, capacity);
+		n++;
+	}
 	snprintf(prefix, sizeof(prefix), "lshm.ut.%d.", (int)harness);
-	return remove_files_in("/dev/shm", prefix, example, capacity) +
+	return n + remove_files_in("/dev/shm", prefix, example, capacity) +
 	       remove_files_in(directory, "", example, capacity);
 }
 
@@ -588,6 +703,8 @@ static bool wanted(const struct ut_test *test, const struct ut_backend *backend)
 {
 	if (test->where == UT_NAMED)
 		return backend->named;
+	if (test->where == UT_KERNEL)
+		return backend->id == LSHM_BACKEND_KERNEL;
 	return test->where == UT_EACH || backend == &backends[0];
 }
 
@@ -600,7 +717,9 @@ static unsigned int register_tests(const char *backend, const char *name)
 		struct ut_test *test;
 		CU_pSuite suite;
 
-		if (backend && strcmp(backend, backends[i].name) != 0)
+		if (backend ? strcmp(backend, backends[i].name) != 0
+			    : backends[i].id == LSHM_BACKEND_KERNEL &&
+				  access(LSHM_IOC_DEVICE, F_OK) < 0)
 			continue;
 		suite = CU_add_suite(backends[i].name, NULL, NULL);
 		STAILQ_FOREACH(test, &tests, link)

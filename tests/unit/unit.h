@@ -6,7 +6,7 @@
  * backend (a row of the table in unit.c), in a process of its own that has a
  * time limit; after it nothing may be left: no descriptor, no file, no process.
  *
- *     test_heap                     every test on every backend
+ *     test_heap                     every test on every backend there is
  *     test_heap memfd               on one
  *     test_heap memfd double_free   one test, to be looked at with a debugger
  *
@@ -48,14 +48,15 @@ struct ut_backend {
 	const char *name;
 	uint32_t id;
 	bool named; /* others open it by name; else it is sent to them */
-	bool paged; /* st_blocks of its file counts what is reserved */
+	bool files; /* it is in a file system: ut_path() says where */
 };
 
 /** enum ut_where - which backends a test is for */
 enum ut_where {
-	UT_EACH,  /* every one */
-	UT_NAMED, /* every one whose regions have names */
-	UT_ONCE,  /* the first only: the backend does not matter */
+	UT_EACH,   /* every one */
+	UT_NAMED,  /* every one whose regions have names */
+	UT_ONCE,   /* the first only: the backend does not matter */
+	UT_KERNEL, /* the kernel backend only */
 };
 
 /** struct ut_test - a test; made by UT_TEST() */
@@ -88,8 +89,16 @@ extern char ut_name[256];
 
 /** A name for a new region: unique, of this backend; removed after the test. */
 const char *ut_new_name(void);
-/** The path of the file that backs the region of this name. */
+/** The path of the file that backs the region of this name, if any does. */
 const char *ut_path(const char *name);
+/** Is there a region, or something else, of this name? */
+bool ut_exists(const char *name);
+/** How many are there whose names begin like this one? */
+unsigned int ut_count_regions(const char *name);
+/** A descriptor of what backs the region of this name: flags as for open(2). */
+int ut_open_backing(const char *name, int flags);
+/** Make something of this name that is no region yet, for @size bytes. */
+int ut_make_backing(const char *name, uint64_t size);
 /** A directory on a disk file system, for the test's own files. */
 const char *ut_dir(void);
 
