@@ -538,6 +538,32 @@ static int do_label(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 	return 0;
 }
 
+static int do_frames(void *p, union lshm_args *a, struct lshm_new_fd *fd)
+{
+	struct lshm_region *r = ((struct lshm_handle *)p)->region;
+	u64 __user *to = u64_to_user_ptr(a->frames.frames);
+	u64 first = a->frames.offset >> PAGE_SHIFT;
+	unsigned long pages = lshm_region_pages(r), pfn;
+	u32 n;
+
+	if (offset_in_page(a->frames.offset) || a->frames.pad)
+		return -EINVAL;
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (first >= pages)
+		return -ERANGE;
+	for (n = 0; n < a->frames.count && n < pages - first; n++) {
+		pfn = page_to_pfn(lshm_region_page(r, first + n));
+		if (put_user((u64)pfn, to + n))
+			return -EFAULT;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	a->frames.count = n;
+	return 0;
+}
+
 #define NEEDS(what) LSHM_IOC_RIGHT_##what
 #define CALL(nr, do, type, known, needs, back) \
 	[_IOC_NR(nr)] = { .run = do,           \
@@ -568,6 +594,7 @@ static const struct lshm_call calls[] = {
 		NEEDS(WRITE), false),
 	CALL(LSHM_IOC_PEER, do_peer, lshm_ioc_peer, 0, 0, true),
 	CALL(LSHM_IOC_LABEL, do_label, lshm_ioc_label, 0, NEEDS(MANAGE), false),
+	CALL(LSHM_IOC_FRAMES, do_frames, lshm_ioc_frames, 0, NEEDS(READ), true),
 };
 
 static int do_stat(struct lshm_handle *h, struct lshm_ioc_stat __user *u)

@@ -161,6 +161,7 @@ union lshm_args {
 	struct lshm_ioc_bind bind;
 	struct lshm_ioc_peer peer;
 	struct lshm_ioc_label label;
+	struct lshm_ioc_frames frames;
 };
 
 /**

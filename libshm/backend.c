@@ -14,7 +14,8 @@ static const struct lshmi_backend *const backends[] = {
     &lshmi_backend_file,
 };
 
-#define COUNT (sizeof(backends) / sizeof(backends[0]))
+#define NAME_LONG 200 /* bytes */
+#define COUNT	  (sizeof(backends) / sizeof(backends[0]))
 
 const struct lshmi_backend *lshmi_backend_by_id(uint32_t id)
 {
@@ -87,6 +88,27 @@ int lshmi_backend_by_name(
 		    "backend %u: expected 0 (default), 1 (posix), 2 (memfd), 3 "
 		    "(file) or 4 (kernel)",
 		    id);
+	return 0;
+}
+
+int lshmi_check_name(const char *name)
+{
+	size_t n = strlen(name);
+
+	if (n == 0)
+		return lshmi_fail(EINVAL, "the name is empty");
+	if (n > NAME_LONG)
+		return lshmi_fail(ENAMETOOLONG,
+		    "the name has %zu bytes: expected at most %d", n,
+		    NAME_LONG);
+	if (strchr(name, '/'))
+		return lshmi_fail(EINVAL,
+		    "the name \"%s\" has a slash: expected a plain name, or "
+		    "\"file:PATH\" for a file",
+		    name);
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return lshmi_fail(
+		    EINVAL, "\"%s\" cannot be a region's name", name);
 	return 0;
 }
 

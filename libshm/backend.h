@@ -113,6 +113,9 @@ const struct lshmi_backend *lshmi_backend_by_id(uint32_t id);
 int lshmi_backend_by_name(
     const struct lshmi_backend **out, const char **name, uint32_t id);
 
+/* May a region be called so, on a backend whose names are no paths? */
+int lshmi_check_name(const char *name);
+
 /* Open with the backend whose descriptor it is. */
 int lshmi_backend_open_fd(struct lshmi_store *s, int fd, bool writable);
 

@@ -28,25 +28,8 @@
 
 #include "internal.h"
 
-#define NAME_LONG 200
 #define LIST_ROOM 16
 #define POLL_NS	  1000000 /* between looks, where WAIT is not to be had */
-
-static int check_name(const char *name)
-{
-	size_t n = strlen(name);
-
-	if (n == 0)
-		return lshmi_fail(EINVAL, "the name is empty");
-	if (n > NAME_LONG)
-		return lshmi_fail(ENAMETOOLONG,
-		    "the name has %zu bytes: expected at most %d", n,
-		    NAME_LONG);
-	if (strchr(name, '/'))
-		return lshmi_fail(EINVAL,
-		    "the name \"%s\" has a slash: expected a plain name", name);
-	return 0;
-}
 
 /* A control descriptor of a module that will do. */
 static int control(struct lshm_ioc_info *info)
@@ -118,7 +101,7 @@ static int fail_call(int error, const char *what)
 		    what);
 	case E2BIG:
 		return lshmi_fail(ENOSPC,
-		    "%s: it is more than one region may have "
+		    "%s: no space: it is more than one region may have "
 		    "(/sys/module/lshm/parameters/max_region_mb), or it was "
 		    "made contiguous and cannot grow",
 		    what);
@@ -180,7 +163,7 @@ static int kernel_create(struct lshmi_store *s, const char *name,
 	    .map = LSHM_IOC_MAP_EAGER,
 	};
 	struct lshm_ioc_info info;
-	int ret = check_name(name), fd;
+	int ret = lshmi_check_name(name), fd;
 
 	if (ret < 0)
 		return ret;
@@ -239,7 +222,7 @@ static int kernel_open(struct lshmi_store *s, const char *name, bool writable)
 	    .rights = writable ? 0 : LSHM_IOC_RIGHT_READ,
 	};
 	struct lshm_ioc_info info;
-	int ret = check_name(name), fd;
+	int ret = lshmi_check_name(name), fd;
 
 	if (ret < 0)
 		return ret;
@@ -341,7 +324,7 @@ static int kernel_unlink(const char *name)
 	    .name = (uintptr_t)name,
 	};
 	struct lshm_ioc_info info;
-	int ret = check_name(name), fd;
+	int ret = lshmi_check_name(name), fd;
 
 	if (ret < 0)
 		return ret;

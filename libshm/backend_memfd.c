@@ -24,17 +24,10 @@ static int memfd_create_store(struct lshmi_store *s, const char *name,
 {
 	unsigned int f = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 	char label[256];
-	int fd = -1, ret;
+	int fd = -1, ret = lshmi_check_name(name);
 
-	if (!*name)
-		return lshmi_fail(EINVAL, "the name is empty");
-	if (strlen(name) > 200)
-		return lshmi_fail(ENAMETOOLONG,
-		    "the name has %zu bytes: expected at most 200",
-		    strlen(name));
-	if (strchr(name, '/'))
-		return lshmi_fail(EINVAL,
-		    "the name \"%s\" has a slash: expected a plain name", name);
+	if (ret < 0)
+		return ret;
 	snprintf(label, sizeof(label), LABEL "%s", name);
 	if (flags & LSHM_HUGE)
 		fd = memfd_create(label, f | MFD_HUGETLB);

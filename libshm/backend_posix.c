@@ -16,28 +16,14 @@
 
 #define DIRECTORY "/dev/shm"
 #define PREFIX	  "lshm."
-#define NAME_LONG 200
 
 static int posix_path(char path[PATH_MAX], const char *name)
 {
-	size_t n = strlen(name);
+	int ret = lshmi_check_name(name);
 
-	if (n == 0)
-		return lshmi_fail(EINVAL, "the name is empty");
-	if (n > NAME_LONG)
-		return lshmi_fail(ENAMETOOLONG,
-		    "the name has %zu bytes: expected at most %d", n,
-		    NAME_LONG);
-	if (strchr(name, '/'))
-		return lshmi_fail(EINVAL,
-		    "the name \"%s\" has a slash: expected a plain name, or "
-		    "\"file:PATH\" for a file",
-		    name);
-	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return lshmi_fail(
-		    EINVAL, "\"%s\" cannot be a region's name", name);
-	snprintf(path, PATH_MAX, DIRECTORY "/" PREFIX "%s", name);
-	return 0;
+	if (ret == 0)
+		snprintf(path, PATH_MAX, DIRECTORY "/" PREFIX "%s", name);
+	return ret;
 }
 
 static int posix_create(struct lshmi_store *s, const char *name,

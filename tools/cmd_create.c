@@ -8,7 +8,7 @@
 
 static struct lshm_region_opts opts = LSHM_REGION_OPTS(0);
 static uint32_t numa_node = UINT32_MAX;
-static bool huge, lock, prefault;
+static bool contiguous, huge, lock, pinnable, prefault;
 
 static const char *parse_mode(const char *argument, void *value)
 {
@@ -29,8 +29,10 @@ static const char *parse_backend(const char *argument, void *value)
 		*backend = LSHM_BACKEND_POSIX;
 	else if (strcmp(argument, "file") == 0)
 		*backend = LSHM_BACKEND_FILE;
+	else if (strcmp(argument, "kernel") == 0)
+		*backend = LSHM_BACKEND_KERNEL;
 	else
-		return "posix or file";
+		return "posix, kernel or file";
 	return NULL;
 }
 
@@ -42,12 +44,15 @@ static const struct choice choices[] = {
 	&opts.mode},
     {"participants", "N", "how many may take part at a time (64)", parse_number,
 	&opts.max_participants},
-    {"backend", "NAME", "posix, or file: NAME is a path (by NAME)",
+    {"backend", "NAME", "posix, kernel, or file: NAME is a path (by NAME)",
 	parse_backend, &opts.backend},
     {"numa", "NODE", "take its memory from this NUMA node", parse_number,
 	&numa_node},
+    {"contiguous", NULL, "in one physical piece (kernel)", NULL, &contiguous},
     {"huge", NULL, "ask for huge pages", NULL, &huge},
     {"lock", NULL, "check that it can be locked in memory", NULL, &lock},
+    {"pinnable", NULL, "fit for O_DIRECT and its like (kernel)", NULL,
+	&pinnable},
     {"prefault", NULL, "touch every page now", NULL, &prefault},
     CHOICE_JSON,
     {0},
@@ -64,6 +69,7 @@ static void text(const json_t *region)
 	    {"participants", "max_participants", NUMBER},
 	    {"in huge pages", "huge_bytes", BYTES},
 	    {"locked", "locked_bytes", BYTES},
+	    {"physical runs", "runs", NUMBER},
 	};
 
 	output_list(0, region, lines, ARRAY_SIZE(lines));
@@ -76,8 +82,10 @@ static int run(char **names)
 	struct lshm_region *region;
 	json_t *value;
 
+	flags |= contiguous ? LSHM_CONTIGUOUS : 0;
 	flags |= huge ? LSHM_HUGE : 0;
 	flags |= lock ? LSHM_LOCK : 0;
+	flags |= pinnable ? LSHM_PINNABLE : 0;
 	flags |= prefault ? LSHM_PREFAULT : 0;
 	if (numa_node != UINT32_MAX)
 		opts.numa_node = numa_node + 1;

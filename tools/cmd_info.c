@@ -131,6 +131,7 @@ static void print_header(const json_t *region)
 	    {"incompat", "incompat", TEXT},
 	    {"device", "device", TEXT},
 	    {"inode", "inode", NUMBER},
+	    {"physical runs", "runs", NUMBER},
 	    {"alive", "alive", NUMBER},
 	    {"dead", "dead", NUMBER},
 	    {"slots", "max_participants", NUMBER},

@@ -3,7 +3,9 @@
  * cmd_maps.c - shmctl maps: who has a region mapped, where, and by which pages
  *
  * All of it is the kernel's word: /proc/PID/maps says who maps the region's
- * file, smaps how much of it, pagemap which page frames.
+ * file, smaps how much of it, pagemap which page frames. Of a region of the
+ * kernel backend every descriptor is a file of its own; /proc/PID/fdinfo says
+ * which are of the region.
  */
 #include "shmctl.h"
 
@@ -12,9 +14,12 @@
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define FILES_MAX 64 /* descriptors of one region in one process */
 
 static uint32_t pages_wanted = 4;
 
@@ -43,19 +48,77 @@ static bool parse_mapping(const char *line, struct mapping *m)
 		   &m->minor, &m->inode) == 7;
 }
 
+/* struct files - what a process may have mapped of the region */
+struct files {
+	unsigned int major;
+	unsigned int minor;
+	uint64_t region; /* the kernel backend's number of it; 0: another one */
+	uint64_t inodes[FILES_MAX];
+	size_t count;
+};
+
 /* The mappings of the region's file, without those that only hold a place. */
-static bool is_wanted(const struct mapping *m, const struct mapping *like)
+static bool is_wanted(const struct mapping *m, const struct files *files)
 {
-	return m->inode == like->inode && m->major == like->major &&
-	       m->minor == like->minor && strncmp(m->rights, "---", 3) != 0;
+	if (m->major != files->major || m->minor != files->minor ||
+	    strncmp(m->rights, "---", 3) == 0)
+		return false;
+	for (size_t i = 0; i < files->count; i++)
+		if (files->inodes[i] == m->inode)
+			return true;
+	return false;
 }
 
 static FILE *open_proc(const char *pid, const char *file)
 {
-	char path[64];
+	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "/proc/%s/%s", pid, file);
 	return fopen(path, "re");
+}
+
+/* One descriptor of a process: of which region is it, and which file? */
+static uint64_t read_fdinfo(const char *pid, const char *fd, uint64_t *inode)
+{
+	char file[300], line[256];
+	uint64_t region = 0;
+	FILE *stream;
+
+	snprintf(file, sizeof(file), "fdinfo/%s", fd);
+	stream = open_proc(pid, file);
+	*inode = 0;
+	while (stream && fgets(line, sizeof(line), stream)) {
+		sscanf(line, "ino: %" SCNu64, inode);
+		sscanf(line, "lshm-region: %" SCNu64, &region);
+	}
+	if (stream)
+		fclose(stream);
+	return region;
+}
+
+/*
+ * Look through a process's descriptors for those of the region @files->region;
+ * if that is 0, for the region of the file @own.
+ */
+static void find_files(const char *pid, struct files *files, uint64_t own)
+{
+	uint64_t region, inode;
+	struct dirent *entry;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%s/fdinfo", pid);
+	files->count = 0;
+	dir = opendir(path);
+	while (dir && files->count < FILES_MAX && (entry = readdir(dir))) {
+		region = read_fdinfo(pid, entry->d_name, &inode);
+		if (region && files->region == 0 && inode == own)
+			files->region = region;
+		else if (region && region == files->region)
+			files->inodes[files->count++] = inode;
+	}
+	if (dir)
+		closedir(dir);
 }
 
 /*
@@ -100,7 +163,7 @@ static json_t *describe_mapping(const char *pid, const struct mapping *m)
 	return row;
 }
 
-/* "Rss:   12 kB" in smaps, below the line of its mapping */
+/* "Rss:   12 kB" in smaps, below the line of its mapping; "VmFlags: rd wr" */
 static void add_amount(json_t *row, const char *line)
 {
 	static const struct {
@@ -111,8 +174,12 @@ static void add_amount(json_t *row, const char *line)
 	    {"Locked:", "locked"},
 	    {"Swap:", "swap"},
 	};
-	size_t length;
+	const char *flags = "VmFlags: ";
+	size_t length = strlen(flags);
 
+	if (strncmp(line, flags, length) == 0)
+		json_put(row, "vm_flags",
+		    json_stringn(line + length, strcspn(line, "\n") - length));
 	for (size_t i = 0; i < ARRAY_SIZE(amounts); i++) {
 		length = strlen(amounts[i].label);
 		if (strncmp(line, amounts[i].label, length) == 0)
@@ -126,7 +193,7 @@ static void add_amount(json_t *row, const char *line)
  * its smaps. NULL with errno: it cannot be looked into.
  */
 static json_t *read_mappings(
-    const char *pid, const char *file, const struct mapping *like)
+    const char *pid, const char *file, const struct files *files)
 {
 	FILE *stream = open_proc(pid, file);
 	json_t *rows, *row = NULL;
@@ -140,7 +207,7 @@ static json_t *read_mappings(
 	while (getline(&line, &size, stream) > 0) {
 		if (parse_mapping(line, &m)) {
 			row = NULL;
-			if (!is_wanted(&m, like))
+			if (!is_wanted(&m, files))
 				continue;
 			row = describe_mapping(pid, &m);
 			json_array_append_new(rows, row);
@@ -154,7 +221,7 @@ static json_t *read_mappings(
 }
 
 /* All processes but this one. Returns how many could not be looked into. */
-static int scan(const struct mapping *like, json_t *mappings)
+static int scan(struct files *files, json_t *mappings)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
@@ -167,10 +234,12 @@ static int scan(const struct mapping *like, json_t *mappings)
 		if (!isdigit((unsigned char)*entry->d_name) ||
 		    atoi(entry->d_name) == getpid())
 			continue;
-		rows = read_mappings(entry->d_name, "maps", like);
+		if (files->region)
+			find_files(entry->d_name, files, 0);
+		rows = read_mappings(entry->d_name, "maps", files);
 		if (rows && json_array_size(rows)) {
 			json_decref(rows);
-			rows = read_mappings(entry->d_name, "smaps", like);
+			rows = read_mappings(entry->d_name, "smaps", files);
 		}
 		if (!rows && (errno == EACCES || errno == EPERM))
 			unreadable++;
@@ -211,6 +280,7 @@ static void text(const json_t *value)
 	    {"RESIDENT", "rss", SIZE},
 	    {"LOCKED", "locked", SIZE},
 	    {"SWAPPED", "swap", SIZE},
+	    {"VMFLAGS", "vm_flags", TEXT},
 	};
 	const json_t *mappings = json_object_get(value, "mappings");
 	json_int_t unreadable =
@@ -232,6 +302,7 @@ static int run(char **names)
 {
 	struct lshm_region_info info;
 	struct lshm_region *region;
+	struct files files = {.count = 1};
 	struct mapping own;
 	json_t *mappings;
 	int ret;
@@ -242,8 +313,14 @@ static int run(char **names)
 	}
 	mappings = json_array();
 	ret = find_own(lshm_region_base(region), &own);
-	if (ret == 0)
-		ret = scan(&own, mappings);
+	if (ret == 0) {
+		files.major = own.major;
+		files.minor = own.minor;
+		files.inodes[0] = own.inode;
+		if (info.backend == LSHM_BACKEND_KERNEL)
+			find_files("self", &files, own.inode);
+		ret = scan(&files, mappings);
+	}
 	lshm_region_close(region);
 	if (ret < 0) {
 		warnx("/proc: %s", strerror(-ret));
@@ -251,7 +328,8 @@ static int run(char **names)
 	}
 	output(json_pack("{s:o, s:o, s:i, s:o}", "name", json_text(*names),
 		   "mappings", mappings, "unreadable", ret, "frames",
-		   describe_frames(mappings, info.size, pages_wanted)),
+		   describe_frames(
+		       mappings, info.size, pages_wanted, files.region)),
 	    text);
 	return EXIT_SUCCESS;
 }

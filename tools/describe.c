@@ -75,6 +75,8 @@ json_t *describe_header(const char *name, struct lshm_region *region)
 	json_put(header, "device",
 	    json_sprintf("%u:%u", major(info.device), minor(info.device)));
 	json_put(header, "inode", json_integer(info.inode));
+	if (info.runs)
+		json_put(header, "runs", json_integer(info.runs));
 	json_put(
 	    header, "max_participants", json_integer(info.max_participants));
 	json_put(header, "max_lanes", json_integer(info.max_lanes));

@@ -4,15 +4,19 @@
  *
  * Two mappings share memory if a page of the region has one frame in both. So
  * pages are told of that are present in two mappings at least (in one, if there
- * is but one). The kernel tells frames only to those with CAP_SYS_ADMIN.
+ * is but one). Memory of the kernel backend does not appear there: of that, its
+ * module tells which frame each page of the region is. The kernel tells frames
+ * only to those with CAP_SYS_ADMIN.
  */
 #include "shmctl.h"
 
 #include <err.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libshm/uapi.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define VIEWS_MAX 64  /* mappings looked at */
@@ -67,6 +71,42 @@ static void load(struct view *view, uint64_t from)
 		memset(view->window, 0, sizeof(view->window));
 }
 
+/* A descriptor of the module's region of this number; -1: there is none. */
+static int open_region(uint64_t id)
+{
+	struct lshm_ioc_open o = {
+	    .size = sizeof(o),
+	    .id = id,
+	    .rights = LSHM_IOC_RIGHT_READ,
+	};
+	int fd = open(LSHM_IOC_DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (ioctl(fd, LSHM_IOC_OPEN, &o) < 0)
+		o.fd = -1;
+	close(fd);
+	return o.fd;
+}
+
+/* The same from the module: every page that is mapped is there. */
+static void load_kernel(struct view *view, uint64_t from, int region)
+{
+	uint64_t first = view->first > from ? view->first : from;
+	uint64_t end = view->end < from + WINDOW ? view->end : from + WINDOW;
+	struct lshm_ioc_frames f = {
+	    .size = sizeof(f),
+	    .offset = first * sysconf(_SC_PAGESIZE),
+	};
+
+	memset(view->window, 0, sizeof(view->window));
+	if (first >= end)
+		return;
+	f.frames = (uintptr_t)(view->window + first - from);
+	f.count = end - first;
+	ioctl(region, LSHM_IOC_FRAMES, &f); /* without it, they stay hidden */
+	for (uint64_t i = first - from; i < end - from; i++)
+		view->window[i] |= PAGE_PRESENT;
+}
+
 /* One row for each mapping that has the page. False: its frame is hidden. */
 static bool add_page(json_t *rows, uint64_t number, size_t i,
     const struct view *views, size_t count)
@@ -101,12 +141,13 @@ static size_t present(const struct view *views, size_t count, size_t i)
 	return found;
 }
 
-json_t *describe_frames(
-    const json_t *mappings, uint64_t region_size, uint32_t pages_wanted)
+json_t *describe_frames(const json_t *mappings, uint64_t region_size,
+    uint32_t pages_wanted, uint64_t kernel_region)
 {
 	uint64_t page = sysconf(_SC_PAGESIZE), pages = region_size / page;
 	struct view *views = calloc(VIEWS_MAX, sizeof(*views));
 	json_t *rows = json_array();
+	int region = kernel_region ? open_region(kernel_region) : -1;
 	size_t count = 0, i;
 	bool hidden = false;
 
@@ -118,7 +159,10 @@ json_t *describe_frames(
 	for (uint64_t from = 0; from < pages && pages_wanted && !hidden;
 	     from += WINDOW) {
 		for (size_t v = 0; v < count; v++)
-			load(&views[v], from);
+			if (kernel_region)
+				load_kernel(&views[v], from, region);
+			else
+				load(&views[v], from);
 		for (i = 0; i < WINDOW && pages_wanted && !hidden; i++) {
 			if (present(views, count, i) < (count > 1 ? 2 : 1))
 				continue;
@@ -129,6 +173,8 @@ json_t *describe_frames(
 	for (size_t v = 0; v < count; v++)
 		close(views[v].pagemap);
 	free(views);
+	if (region >= 0)
+		close(region);
 	if (!hidden)
 		return rows;
 	json_decref(rows);

@@ -87,9 +87,12 @@ json_t *describe_region(const char *name, struct lshm_region *region);
 
 /* frames.c */
 
-/** describe_frames() - which page frames @mappings share; null: it is hidden */
-json_t *describe_frames(
-    const json_t *mappings, uint64_t region_size, uint32_t pages_wanted);
+/**
+ * describe_frames() - which page frames @mappings share; null: it is hidden
+ * @kernel_region: the module's number of the region; 0: of another backend
+ */
+json_t *describe_frames(const json_t *mappings, uint64_t region_size,
+    uint32_t pages_wanted, uint64_t kernel_region);
 
 /* output.c */
 

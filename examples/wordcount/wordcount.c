@@ -35,7 +35,8 @@ static const char usage[] =
     "the files in /usr/share/common-licenses.\n"
     "\n"
     "  --workers N     so many processes count (4)\n"
-    "  --backend NAME  where the memory is from: posix, file or memfd (posix)\n"
+    "  --backend NAME  where the memory is from: posix, file, memfd or kernel\n"
+    "                  (posix)\n"
     "  --region NAME   what to call it; for the file backend, a path\n"
     "                  (wordcount-PID; $TMPDIR/wordcount-PID.lshm)\n"
     "  --chunk BYTES   of text in a message (65536)\n"
@@ -66,7 +67,8 @@ static const char usage[] =
 static const struct backend {
 	const char *name;
 	const char *prefix; /* of the region's name */
-} backends[] = {{"posix", ""}, {"file", "file:"}, {"memfd", "memfd:"}};
+} backends[] = {{"posix", "posix:"}, {"file", "file:"}, {"memfd", "memfd:"},
+    {"kernel", "kernel:"}};
 
 static struct {
 	/* options */
@@ -489,9 +491,7 @@ static const struct backend *find_backend(const char *name)
 	for (size_t i = 0; i < sizeof(backends) / sizeof(*backends); i++)
 		if (!strcmp(backends[i].name, name))
 			return &backends[i];
-	if (!strcmp(name, "kernel"))
-		errx(1, "this version has no kernel backend");
-	errx(2, "--backend %s: posix, file or memfd", name);
+	errx(2, "--backend %s: posix, file, memfd or kernel", name);
 }
 
 static void parse_options(int argc, char **argv)

@@ -508,6 +508,23 @@ struct lshm_ioc_label {
 	__aligned_u64 label;
 };
 
+/**
+ * struct lshm_ioc_frames - the page frames of a region's memory, for people
+ * @offset:	of the first page
+ * @frames:	pointer to an array of 64-bit numbers
+ * @count:	[in, out] of them; fewer where the region ends
+ *
+ * EPERM without CAP_SYS_ADMIN; EINVAL, ERANGE the offset.
+ */
+struct lshm_ioc_frames {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 offset;
+	__aligned_u64 frames;
+	__u32 count;
+	__u32 pad;
+};
+
 #define LSHM_IOC_TYPE 0xd8
 
 #define LSHM_IOC_INFO	_IOWR(LSHM_IOC_TYPE, 0x00, struct lshm_ioc_info)
@@ -529,5 +546,6 @@ struct lshm_ioc_label {
 #define LSHM_IOC_BIND	 _IOW(LSHM_IOC_TYPE, 0x2a, struct lshm_ioc_bind)
 #define LSHM_IOC_PEER	 _IOWR(LSHM_IOC_TYPE, 0x2b, struct lshm_ioc_peer)
 #define LSHM_IOC_LABEL	 _IOW(LSHM_IOC_TYPE, 0x2c, struct lshm_ioc_label)
+#define LSHM_IOC_FRAMES	 _IOWR(LSHM_IOC_TYPE, 0x2d, struct lshm_ioc_frames)
 
 #endif

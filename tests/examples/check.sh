@@ -51,6 +51,25 @@ alive() {
 		[[ $state && $state != [ZX] ]]
 }
 
+# there REGION - has it a name? On the kernel backend (LSHM_BACKEND=kernel, in a
+# virtual machine), $SHMCTL knows.
+there() {
+	if [[ ${LSHM_BACKEND-} == kernel ]]; then
+		"$SHMCTL" info "$1" >/dev/null 2>&1
+	else
+		[[ -e /dev/shm/lshm.$1 ]]
+	fi
+}
+
+# remove REGION - its name, if it has one
+remove() {
+	if [[ ${LSHM_BACKEND-} == kernel ]]; then
+		"$SHMCTL" rm --force "$1" >/dev/null 2>&1 || true
+	else
+		rm -f "/dev/shm/lshm.$1"
+	fi
+}
+
 # gone REGION - no process that printed its pid to $out is alive, the region
 # has no name, and no temporary file is left but our own
 gone() {
@@ -62,7 +81,7 @@ gone() {
 		! alive "$pid" || wrong "process $pid has ended" "it runs" "$out"
 	done
 	same "the region $1" gone \
-		"$([[ -e /dev/shm/lshm.$1 ]] && echo there || echo gone)" "$out"
+		"$(there "$1" && echo there || echo gone)" "$out"
 	left=$(find "$tmp" -mindepth 1 ! -path "$out" ! -path "$tmp/own*")
 	same "temporary files" "" "$left" "$out"
 }

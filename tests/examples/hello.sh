@@ -9,7 +9,7 @@ set -euo pipefail
 producer=$1
 consumer=$2
 region=test-hello-$$
-trap 'rm -rf "$tmp" "/dev/shm/lshm.$region"' EXIT
+trap 'remove "$region"; rm -rf "$tmp"' EXIT
 expected=$(printf 'hello, world, %d of 5\n' 1 2 3 4 5)
 
 # the producer first, and gone before the consumer comes
@@ -21,11 +21,11 @@ same "greetings" "$expected" "$(<"$out")"
 run 0 "$consumer" "$region"
 same "greetings of an ended stream" "" "$(<"$out")"
 run 1 "$producer" "$region"
-rm "/dev/shm/lshm.$region"
+remove "$region"
 
 # the consumer first, and waiting
 "$consumer" "$region" >"$tmp/own" 2>&1 &
-until [[ -e /dev/shm/lshm.$region ]]; do sleep 0.01; done
+until there "$region"; do sleep 0.01; done
 run 0 "$producer" "$region"
 wait $! || wrong "the consumer ends with status 0" "$?" "$tmp/own"
 same "greetings" "$expected" "$(<"$tmp/own")"

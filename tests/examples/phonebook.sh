@@ -7,7 +7,7 @@ set -euo pipefail
 
 phonebook=$1
 region=test-phonebook-$$
-trap 'rm -rf "$tmp" "/dev/shm/lshm.$region"' EXIT
+trap 'remove "$region"; rm -rf "$tmp"' EXIT
 
 run 0 "$phonebook" "$region" list
 same "an empty book" "" "$(<"$out")"

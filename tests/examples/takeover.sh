@@ -7,7 +7,7 @@ set -euo pipefail
 
 program=$1
 region=test-takeover-$$
-trap 'rm -rf "$tmp" "/dev/shm/lshm.$region"' EXIT
+trap 'remove "$region"; rm -rf "$tmp"' EXIT
 
 run 0 "$program" "$region"
 same "an orderly turn" "99 + 1" "$(<"$out")"

@@ -12,7 +12,7 @@ set -euo pipefail
 region=test-kill-$2-$$
 name=$region
 [[ $2 != file ]] || name=$tmp/own-$region
-trap 'rm -rf "$tmp" "/dev/shm/lshm.$region"' EXIT
+trap 'remove "$region"; rm -rf "$tmp"' EXIT
 wordcount=("$(realpath "$1")" --backend "$2" --region "$name" \
 	--chunk 2048 --delay 20)
 

@@ -53,6 +53,7 @@ union any {
 	struct lshm_ioc_bind bind;
 	struct lshm_ioc_peer peer;
 	struct lshm_ioc_label label;
+	struct lshm_ioc_frames frames;
 };
 
 static const struct call {
@@ -79,6 +80,7 @@ static const struct call {
     {LSHM_IOC_BIND, sizeof(struct lshm_ioc_bind), false, false},
     {LSHM_IOC_PEER, sizeof(struct lshm_ioc_peer), false, true},
     {LSHM_IOC_LABEL, sizeof(struct lshm_ioc_label), false, false},
+    {LSHM_IOC_FRAMES, sizeof(struct lshm_ioc_frames), false, true},
 };
 
 #define END (calls + sizeof(calls) / sizeof(*calls))
@@ -279,7 +281,7 @@ static void commands(void)
 			REFUSED(
 			    ioctl(ctl, _IOWR(LSHM_IOC_TYPE, nr, int), buffer),
 			    ENOTTY);
-		if (nr < 0x20 || nr > 0x2c)
+		if (nr < 0x20 || nr > _IOC_NR(LSHM_IOC_FRAMES))
 			REFUSED(ioctl(region, _IOWR(LSHM_IOC_TYPE, nr, int),
 				    buffer),
 			    ENOTTY);
@@ -565,6 +567,47 @@ static void handles(void)
 
 /* -- as a file ------------------------------------------------------------- */
 
+static void frames(void)
+{
+	uint64_t *got = edge(3 * sizeof(*got));
+	struct lshm_ioc_frames f = {
+	    .size = sizeof(f),
+	    .offset = page,
+	    .frames = (uintptr_t)got,
+	    .count = 3,
+	};
+	struct lshm_ioc_create c = {
+	    .length = 4 * page,
+	    .flags = LSHM_IOC_CREATE_CONTIGUOUS,
+	};
+	int fd = make_with(&c);
+
+	CHECK(fd >= 0);
+	CHECK(ioctl(fd, LSHM_IOC_FRAMES, &f) == 0 && f.count == 3);
+	CHECK(got[0] && got[1] == got[0] + 1 && got[2] == got[0] + 2);
+	/* fewer where it ends; none beyond */
+	f.offset = 3 * page;
+	CHECK(ioctl(fd, LSHM_IOC_FRAMES, &f) == 0 && f.count == 1);
+	CHECK(got[0] == got[2]);
+	f.offset = 4 * page;
+	REFUSED(ioctl(fd, LSHM_IOC_FRAMES, &f), ERANGE);
+	f.offset = ~UINT64_C(0) * page;
+	REFUSED(ioctl(fd, LSHM_IOC_FRAMES, &f), ERANGE);
+	f.offset = 1;
+	REFUSED(ioctl(fd, LSHM_IOC_FRAMES, &f), EINVAL);
+	/* the array reaches beyond what may be touched */
+	f.offset = 0;
+	f.count = 4;
+	REFUSED(ioctl(fd, LSHM_IOC_FRAMES, &f), EFAULT);
+	if (child() == 0) {
+		CHECK(setuid(65534) == 0);
+		f.count = 1;
+		REFUSED(ioctl(fd, LSHM_IOC_FRAMES, &f), EPERM);
+		_exit(0);
+	}
+	exited_well(-1);
+}
+
 static void read_write(void)
 {
 	int fd = make(2 * page);
@@ -669,6 +712,7 @@ const struct test tests_calls[] = {
     {"label", label},
     {"list", list},
     {"handles", handles},
+    {"frames", frames},
     {"read_write", read_write},
     {"events", events},
     {0},

@@ -699,13 +699,14 @@ static void run_test(void)
 	    verdict ? verdict : "", name, "", CU_FALSE);
 }
 
-static bool wanted(const struct ut_test *test, const struct ut_backend *backend)
+static bool wanted(
+    const struct ut_test *test, const struct ut_backend *backend, bool only)
 {
 	if (test->where == UT_NAMED)
 		return backend->named;
 	if (test->where == UT_KERNEL)
 		return backend->id == LSHM_BACKEND_KERNEL;
-	return test->where == UT_EACH || backend == &backends[0];
+	return test->where == UT_EACH || only || backend == &backends[0];
 }
 
 /* Tell CUnit about the tests that were asked for; how many there are. */
@@ -723,7 +724,7 @@ static unsigned int register_tests(const char *backend, const char *name)
 			continue;
 		suite = CU_add_suite(backends[i].name, NULL, NULL);
 		STAILQ_FOREACH(test, &tests, link)
-			if (wanted(test, &backends[i]) &&
+			if (wanted(test, &backends[i], backend) &&
 			    (!name || strcmp(name, test->name) == 0)) {
 				CU_add_test(suite, test->name, run_test);
 				n++;

@@ -7,7 +7,7 @@
  * time limit; after it nothing may be left: no descriptor, no file, no process.
  *
  *     test_heap                     every test on every backend there is
- *     test_heap memfd               on one
+ *     test_heap memfd               all that can be done on one
  *     test_heap memfd double_free   one test, to be looked at with a debugger
  *
  * Environment: LSHM_TEST_SEED    of the random tests (they print theirs)
@@ -55,7 +55,7 @@ struct ut_backend {
 enum ut_where {
 	UT_EACH,   /* every one */
 	UT_NAMED,  /* every one whose regions have names */
-	UT_ONCE,   /* the first only: the backend does not matter */
+	UT_ONCE,   /* the first only, or the one that is asked for */
 	UT_KERNEL, /* the kernel backend only */
 };
 
