@@ -87,6 +87,8 @@ struct lshmi_backend {
 	int (*claim)(struct lshmi_store *s, uint32_t slot);
 	enum lshmi_life (*alive)(struct lshmi_store *s, uint32_t slot, int own);
 	void (*release)(struct lshmi_store *s);
+	/* Take the memory away from who holds a slot; NULL: cannot be done. */
+	int (*revoke)(struct lshmi_store *s, uint32_t slot);
 
 	/*
 	 * Sleep while *word is @expected; wake @count: how many did. Where the

@@ -447,6 +447,30 @@ static enum lshmi_life kernel_alive(
 	return p.flags & LSHM_IOC_PEER_CLAIMED ? LSHMI_ALIVE : LSHMI_DEAD;
 }
 
+static int kernel_revoke(struct lshmi_store *s, uint32_t slot)
+{
+	struct lshm_ioc_peer p = {
+	    .size = sizeof(p),
+	    .region = s->id,
+	    .slot = slot,
+	};
+	struct lshm_ioc_revoke r = {.size = sizeof(r)};
+
+	if (ioctl(s->fd, LSHM_IOC_PEER, &p) == 0) {
+		r.handle = p.handle;
+		if (!(p.flags & LSHM_IOC_PEER_CLAIMED))
+			errno = ENOENT;
+		else if (ioctl(s->fd, LSHM_IOC_REVOKE, &r) == 0)
+			return 0;
+	}
+	if (errno == ENOENT)
+		return lshmi_fail(ENOENT, "nobody has slot %u", slot);
+	if (errno == EACCES)
+		return lshmi_fail(
+		    EACCES, "only the region's owner may revoke access to it");
+	return fail_call(errno, "cannot revoke access to the region");
+}
+
 /* The descriptor is gone: a nap, instead of a wake-up. */
 static int nap(int64_t deadline)
 {
@@ -521,6 +545,7 @@ const struct lshmi_backend lshmi_backend_kernel = {
     .claim = kernel_claim,
     .alive = kernel_alive,
     .release = lshmi_ofd_release,
+    .revoke = kernel_revoke,
     .wait = kernel_wait,
     .wake = kernel_wake,
 };

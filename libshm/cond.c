@@ -45,7 +45,7 @@ int lshm_cond_wait(struct lshm_region *region, struct lshm_cond *cond,
 		ret = region->store.backend->wait(&region->store,
 		    &cond->waiters.event, event, until, &deaths);
 		if (region->serial == 0)
-			return lshmi_fail_fork();
+			return lshmi_fail_gone(region);
 		now = lshmi_now();
 	} while (ret < 0 && now < until &&
 		 lshmi_load_seq(&cond->waiters.event) == event);

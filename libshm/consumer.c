@@ -163,7 +163,7 @@ int lshm_consumer_take(struct lshm_consumer *consumer,
 	int ret;
 
 	if (c->e.region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(c->e.region);
 	if (c->count == LSHMI_HELD_MAX)
 		return lshmi_fail(EUSERS,
 		    "%d messages are held: release one first", LSHMI_HELD_MAX);
@@ -203,7 +203,7 @@ int lshm_consumer_release(
 	uint32_t i = 0;
 
 	if (c->e.region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(c->e.region);
 	while (i < c->count && c->held[i].position != message->sequence)
 		i++;
 	if (i == c->count)

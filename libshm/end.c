@@ -81,7 +81,7 @@ int lshmi_end_await(struct lshmi_end *e, int64_t deadline,
 	int ret;
 
 	if (r->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(r);
 	ret = attempt(e, arg);
 	if (ret != -EAGAIN)
 		return ret;
@@ -135,7 +135,7 @@ int lshmi_end_await(struct lshmi_end *e, int64_t deadline,
 		    &r->store, &q->event, event, until, &deaths);
 		lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
 		if (r->serial == 0)
-			return lshmi_fail_fork();
+			return lshmi_fail_gone(r);
 		if (ret == -EOWNERDEAD) {
 			lshmi_reap_all(r, deaths);
 		} else if (lshmi_now() >= until) {

@@ -29,8 +29,12 @@ int lshmi_fail_with(int error, const char *sentence)
 	return -error;
 }
 
-int lshmi_fail_fork(void)
+int lshmi_fail_gone(const struct lshm_region *r)
 {
+	if (lshmi_load_seq(&r->lost))
+		return lshmi_fail(ENODEV,
+		    "access to the region was revoked, or its file truncated: "
+		    "what this process has of it is empty memory; close it");
 	return lshmi_fail(ECHILD,
 	    "this handle was closed, or inherited through fork(): the child must "
 	    "open the region itself");

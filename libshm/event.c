@@ -59,7 +59,7 @@ int lshm_event_count(
 	int ret;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	ret = check(region, event);
 	if (ret == 0)
 		*count = lshmi_load_seq(&event->count);

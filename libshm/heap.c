@@ -256,7 +256,7 @@ int lshm_free(struct lshm_region *region, void *block)
 	lane = lshmi_lane(region);
 	if (!lane)
 		return region->serial ? (region->observer ? -EROFS : -EUSERS)
-				      : -ECHILD;
+				      : lshmi_fail_gone(region);
 	if (!locate(region, (uint64_t)((char *)block - region->base), &w))
 		return no_block("this is no block of the region's heap");
 	holder = holder_of(&w);
@@ -536,7 +536,7 @@ static bool look_at_heap(
 int lshm_heap_stat(struct lshm_region *region, struct lshm_heap_info *info)
 {
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	/* Runs that are cut or merged meanwhile make it look damaged. */
 	for (int i = 0; i < 100; i++)
 		if (look_at_heap(region, info))

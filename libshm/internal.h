@@ -48,10 +48,12 @@ struct lshmi_lane {
 };
 
 /*
- * A handle. It lies on pages that fork() wipes: a child sees @serial 0.
+ * A handle. It lies on pages that fork() wipes: a child sees @serial 0. Who has
+ * lost the memory, too.
  */
 struct lshm_region {
 	uint64_t serial;
+	uint32_t lost; /* its memory was taken away: guard.c */
 	char *base;
 	uint64_t size; /* mapped and reserved: grows; see lshmi_refresh() */
 	uint64_t max_size;
@@ -85,14 +87,15 @@ int lshmi_fail(int error, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 /* The same with a sentence that is never written over: for polling loops. */
 int lshmi_fail_with(int error, const char *sentence);
-int lshmi_fail_fork(void) __attribute__((cold));
+struct lshm_region;
+int lshmi_fail_gone(const struct lshm_region *r) __attribute__((cold));
 int lshmi_fail_observer(void) __attribute__((cold));
 
 /* What every public call that needs a participant begins with. */
 static inline int lshmi_enter(const struct lshm_region *r)
 {
 	if (__builtin_expect(r->serial == 0, 0))
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(r);
 	if (__builtin_expect(r->observer, 0))
 		return lshmi_fail_observer();
 	return 0;
@@ -101,6 +104,11 @@ static inline int lshmi_enter(const struct lshm_region *r)
 /* wait.c */
 int64_t lshmi_now(void);
 bool lshmi_membarrier_register(void);
+
+/* guard.c */
+int lshmi_guard_add(struct lshm_region *r);
+void lshmi_guard_remove(const struct lshm_region *r);
+void lshmi_guard_forked(void);
 
 /* participant.c */
 int lshmi_participant_attach(struct lshm_region *r);

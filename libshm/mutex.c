@@ -66,13 +66,14 @@ static __attribute__((noinline)) int lock_slow(
 	int round = 0, pauses = PAUSE_MIN;
 
 	if (!lane)
-		return r->serial ? -EUSERS : -ECHILD;
+		return r->serial ? -EUSERS : lshmi_fail_gone(r);
 	for (;;) {
 		w = lshmi_load_relaxed(&m->word);
 		if (w == 0) {
-			if (lshmi_cas(&m->word, 0, lane->lockword | slept))
-				return 0;
-			continue;
+			if (!lshmi_cas(&m->word, 0, lane->lockword | slept))
+				continue;
+			/* Or is this the empty memory of guard.c? */
+			return r->serial ? 0 : lshmi_fail_gone(r);
 		}
 		if (lshmi_holds(lane, m))
 			return lshmi_fail(
@@ -112,6 +113,8 @@ static __attribute__((noinline)) int lock_slow(
 			else
 				sleep = SLEEP_MAX;
 		}
+		if (r->serial == 0)
+			return lshmi_fail_gone(r);
 	}
 }
 

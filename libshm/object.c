@@ -258,7 +258,7 @@ int lshm_object_open(struct lshm_region *region, const char *name,
 	int ret;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	ret = check_words(name, type);
 	if (ret < 0)
 		return ret;
@@ -324,6 +324,6 @@ int lshm_object_next(
 	uint64_t version;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	return lshmi_object_next(region, cursor, info, &version);
 }

@@ -16,7 +16,7 @@ int lshm_once(struct lshm_region *region, struct lshm_once *once,
 	int ret;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	ret = lshmi_check(region, once, sizeof(*once), "once");
 	if (ret < 0 || lshmi_load_acquire(&once->done))
 		return ret;

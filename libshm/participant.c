@@ -385,6 +385,26 @@ void lshmi_reap_all(struct lshm_region *r, uint64_t deaths)
 		lshmi_store_relaxed(&r->deaths, deaths);
 }
 
+int lshm_region_revoke(struct lshm_region *region, uint32_t slot)
+{
+	int ret = lshmi_enter(region);
+
+	if (ret < 0)
+		return ret;
+	if (slot >= region->max_participants || slot == region->slot)
+		return lshmi_fail(EINVAL,
+		    "slot %u: expected another one's, 0 to %u", slot,
+		    region->max_participants - 1);
+	if (!region->store.backend->revoke)
+		return lshmi_fail(ENOTSUP,
+		    "the %s backend cannot take memory away: use kernel",
+		    region->store.backend->name);
+	ret = region->store.backend->revoke(&region->store, slot);
+	if (ret == 0)
+		lshmi_reap(region, slot);
+	return ret;
+}
+
 int lshm_region_participant(struct lshm_region *region, uint32_t slot,
     struct lshm_participant_info *info)
 {
@@ -392,7 +412,7 @@ int lshm_region_participant(struct lshm_region *region, uint32_t slot,
 	uint64_t w;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	if (slot >= region->max_participants)
 		return lshmi_fail(EINVAL,
 		    "slot %u: the region has slots 0 to %u", slot,
@@ -432,7 +452,7 @@ int lshm_region_death(struct lshm_region *region, uint32_t back,
 	uint64_t count, stamp;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	count = lshmi_load_acquire(&region->header->death_count);
 	if (back >= LSHMI_DEATHS || back >= count)
 		return lshmi_fail(ENOENT, "there were not that many deaths");

@@ -216,7 +216,7 @@ int lshm_producer_loan(struct lshm_producer *producer, size_t size,
 	int ret;
 
 	if (r->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(r);
 	if (size > p->e.max_message)
 		return lshmi_fail(EMSGSIZE,
 		    "the message has %zu bytes: the channel takes at most %llu",
@@ -284,7 +284,7 @@ int lshm_producer_publish(
 	struct loan *loan;
 
 	if (producer->e.region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(producer->e.region);
 	loan = find_loan(producer, message);
 	return loan ? publish(producer, loan, deadline) : -EINVAL;
 }
@@ -305,7 +305,7 @@ int lshm_producer_discard(struct lshm_producer *producer, void *message)
 	struct loan *loan;
 
 	if (producer->e.region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(producer->e.region);
 	loan = find_loan(producer, message);
 	if (!loan)
 		return -EINVAL;
@@ -337,7 +337,7 @@ int lshm_producer_end(struct lshm_producer *producer)
 	uint64_t x, w;
 
 	if (e->region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(e->region);
 	x = lshmi_load_relaxed(&e->channel->tail);
 	do
 		x = lshmi_log_tail(e, x, &w);

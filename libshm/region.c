@@ -38,7 +38,8 @@
 
 #define FLAGS_ALL                                                             \
 	(LSHM_CREATE | LSHM_EXCL | LSHM_RDONLY | LSHM_ANY_OWNER | LSHM_LOCK | \
-	    LSHM_PREFAULT | LSHM_HUGE | LSHM_PINNABLE | LSHM_CONTIGUOUS)
+	    LSHM_PREFAULT | LSHM_HUGE | LSHM_PINNABLE | LSHM_CONTIGUOUS |     \
+	    LSHM_GUARD)
 
 /* -- open handles of this process ----------------------------------------- */
 
@@ -49,6 +50,7 @@ static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 static void forked(void)
 {
 	LIST_INIT(&open_regions);
+	lshmi_guard_forked();
 	lshmi_process_unlock();
 }
 
@@ -120,6 +122,7 @@ static void publish_handle(struct lshm_region *r)
 
 static void free_handle(struct lshm_region *r)
 {
+	lshmi_guard_remove(r);
 	if (r->base)
 		munmap(r->base, r->max_size);
 	if (r->store.backend)
@@ -167,6 +170,12 @@ static int use_header(struct lshm_region *r, const struct lshmi_header *h)
 	r->slots = (void *)(r->base + h->participants_off);
 	r->lanes = (void *)(r->base + h->lanes_off);
 	r->pagemap = (void *)(r->base + h->pagemap_off);
+	if (r->flags & LSHM_GUARD) {
+		int ret = lshmi_guard_add(r);
+
+		if (ret < 0)
+			return ret;
+	}
 	/* Like the handle, not for a fork child: it could not free it. */
 	r->dead = mmap(NULL, r->max_lanes * sizeof(*r->dead),
 	    PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -700,7 +709,7 @@ int lshm_region_send(struct lshm_region *region, int sock, unsigned int flags)
 	int fd, ret;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	if (flags & ~(unsigned int)LSHM_RDONLY)
 		return lshmi_fail(
 		    EINVAL, "flags %#x: only LSHM_RDONLY is known", flags);
@@ -773,14 +782,17 @@ void lshm_region_close(struct lshm_region *region)
 {
 	if (!region)
 		return;
-	if (region->serial == 0) { /* inherited: wiped, and not mapped here */
+	if (region->serial == 0 && !lshmi_load_seq(&region->lost)) {
+		/* inherited: wiped, and not mapped here */
 		munmap(region, handle_size());
 		return;
 	}
 	lshmi_process_lock();
 	LIST_REMOVE(region, link);
 	lshmi_process_unlock();
-	if (!region->observer)
+	if (lshmi_load_seq(&region->lost))
+		region->store.backend->release(&region->store);
+	else if (!region->observer)
 		lshmi_participant_detach(region);
 	lshmi_lane_forget(region);
 	free_handle(region);
@@ -841,7 +853,7 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 	struct lshmi_backing b;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	memset(info, 0, sizeof(*info));
 	lshmi_refresh(region, 0);
 	info->size = lshmi_load_relaxed(&region->size);

@@ -193,7 +193,7 @@ int lshm_semaphore_value(struct lshm_region *region,
 	int ret;
 
 	if (region->serial == 0)
-		return lshmi_fail_fork();
+		return lshmi_fail_gone(region);
 	ret = look_up(&a, region, semaphore);
 	if (ret < 0)
 		return ret;

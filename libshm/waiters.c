@@ -92,7 +92,7 @@ int lshmi_await(struct lshm_region *r, struct lshm_waiters *q, int64_t deadline,
 		ret = r->store.backend->wait(&r->store, &q->event, event,
 		    look < deadline ? look : deadline, &deaths);
 		if (r->serial == 0)
-			return lshmi_fail_fork();
+			return lshmi_fail_gone(r);
 		now = lshmi_now();
 		if (ret == -EOWNERDEAD) {
 			lshmi_reap_all(r, deaths);

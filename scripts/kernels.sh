@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # kernels.sh - Debian's kernels, for scripts/kmod and scripts/vm: fetched as
-# packages and unpacked in a cache, never installed. It is sourced, from bash,
-# after steps.sh.
+# packages and unpacked in a cache, never installed; and a debug kernel, built
+# there from Debian's source. It is sourced, from bash, after steps.sh.
 
 cache=${LSHM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/libshm}
 
@@ -24,11 +24,106 @@ packages_of() {
 		sed -nE 's/^ *\|?Depends: (linux-(headers|kbuild|compiler)-.*)/\1/p'
 }
 
+# with_progress WHAT COMMAND... - say how far a long build is; its output is a
+# log, shown if it fails
+with_progress() {
+	local what=$1 log start status=0 pid lines
+	start=$(now)
+	log=$(mktemp)
+
+	shift
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 1
+		((SECONDS % 20)) || {
+			lines=$(wc -l <"$log")
+			echo "    $what: $lines files, $(seconds_since "$start")" >&2
+		}
+	done
+	wait "$pid" || status=$?
+	((status == 0)) || show_tail "$log"
+	rm -f "$log"
+	return "$status"
+}
+
+# Make the debug kernel in a directory, from the package's source.
+build_debug_kernel() {
+	local to=$1 config=$root/tests/kmod/debug.config source line
+
+	for program in bison flex bc; do
+		command -v "$program" >/dev/null ||
+			fail "there is no $program: scripts/setup kernel"
+	done
+	source=$to/source
+	mkdir -p "$source"
+	tar -x --strip-components=1 -C "$source" \
+		-f "$to"/usr/src/linux-source-6.1.tar.xz
+	rm -rf "$to/usr"
+	make -s -C "$source" tinyconfig
+	(cd "$source" && scripts/kconfig/merge_config.sh -m .config "$config")
+	make -s -C "$source" olddefconfig
+	while read -r line; do
+		[[ $line == CONFIG_* ]] || continue
+		grep -qx "$line" "$source/.config" || {
+			echo "the configuration has no $line"
+			return 1
+		}
+	done <"$config"
+	make -C "$source" -j "$(nproc)" bzImage modules
+	mkdir -p "$to/boot"
+	kernel_release=$(make -s -C "$source" kernelrelease)
+	cp "$source/arch/x86/boot/bzImage" "$to/boot/vmlinuz-$kernel_release"
+	# what modules are not built with
+	find "$source" \( -name '*.o' -o -name '*.a' -o -name vmlinux \) \
+		! -path '*/scripts/*' ! -path '*/tools/*' -delete
+	echo "$kernel_release" >"$to/release"
+}
+
+# fetch_debug_kernel - the same for the series 6.1-debug: once, it takes minutes
+fetch_debug_kernel() {
+	local to=$cache/linux-6.1-debug new start mark
+	start=$(now)
+
+	mark=$(sha256sum <"$root/tests/kmod/debug.config")
+	if [[ ! -e $to/mark || $(<"$to/mark") != "$mark" ]]; then
+		echo "    building a debug kernel, once, in $to" >&2
+		mkdir -p "$cache"
+		new=$(mktemp -d "$cache/linux-6.1-debug.XXXXXX")
+		(cd "$new" && apt-get -q download linux-source-6.1) \
+			>"$new/log" 2>&1 || {
+			show_tail "$new/log"
+			rm -rf "$new"
+			fail "apt-get download linux-source-6.1 failed"
+		}
+		for deb in "$new"/*.deb; do
+			dpkg-deb -x "$deb" "$new"
+			rm "$deb"
+		done
+		with_progress "the debug kernel" build_debug_kernel "$new" || {
+			rm -rf "$new"
+			fail "the debug kernel cannot be built, see above"
+		}
+		echo "$mark" >"$new/mark"
+		rm -rf "$to"
+		mv -T "$new" "$to"
+		echo "    done in $(seconds_since "$start")" >&2
+	fi
+	kernel_release=$(<"$to/release")
+	kernel_image=$to/boot/vmlinuz-$kernel_release
+	kernel_headers=$to/source
+}
+
 # fetch_kernel SERIES - have it in the cache; sets kernel_release, kernel_image,
 # kernel_headers
 fetch_kernel() {
 	local series=$1 to=$cache/linux-$1 new start packages
 	start=$(now)
+
+	if [[ $series == 6.1-debug ]]; then
+		fetch_debug_kernel
+		return
+	fi
 
 	if [[ ! -e $to/release ]]; then
 		kernel_release=$(newest_kernel "$series")

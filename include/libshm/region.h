@@ -41,6 +41,10 @@ enum lshm_region_flags {
 	LSHM_PINNABLE = 1 << 7,	 /* to be created so that O_DIRECT, io_uring
 				  * buffers and process_vm_readv(2) work on it:
 				  * without effect where they do anyway */
+	LSHM_GUARD = 1 << 9, /* if the memory is taken away (revoked, its file
+			      * truncated), it becomes empty private memory,
+			      * and calls that begin after that return
+			      * -ENODEV; else there is SIGBUS */
 	LSHM_CONTIGUOUS = 1 << 8, /* to be created in one physical piece, which
 				   * cannot grow: kernel backend only */
 };
@@ -324,6 +328,23 @@ LSHM_API int lshm_region_death(struct lshm_region *region, uint32_t back,
  * Return: how many were reaped, 0 or more; -EROFS; -ECHILD.
  */
 LSHM_API int lshm_region_reap(struct lshm_region *region);
+
+/**
+ * lshm_region_revoke() - take the region away from a participant
+ * @region: [in] a participant's handle
+ * @slot:   [in] whose, not one's own: see lshm_region_participant()
+ *
+ * For who misbehaves; kernel backend only. When it returns, that handle's
+ * memory cannot be touched any more, not through a child or another thread
+ * either: SIGBUS, or see LSHM_GUARD. It counts as dead. Nobody else notices.
+ * Only the region's owner may, and CAP_IPC_OWNER. It may open the region again
+ * if its mode still lets it.
+ *
+ * Return: 0; -ENOENT nobody is there; -EINVAL no such slot, or one's own;
+ * -EACCES; -ENOTSUP another backend; -EROFS; -ECHILD; -ENODEV.
+ * Crash: revoked or not.
+ */
+LSHM_API int lshm_region_revoke(struct lshm_region *region, uint32_t slot);
 
 /**
  * lshm_region_list() - call a function for each region that has a name here

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_kernel.c - what the kernel backend has and others do not; the rest of
+ * the tests runs on it, too
+ */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#define PARAMETERS "/sys/module/lshm/parameters/"
+
+static struct lshm_region_info stat_of(struct lshm_region *region)
+{
+	struct lshm_region_info info;
+
+	UT_OK(lshm_region_stat(region, &info));
+	return info;
+}
+
+/* The same on all machines, wherever the module is not. */
+UT_TEST(not_contiguous_elsewhere, UT_EACH)
+{
+	struct lshm_region *region;
+
+	if (ut_backend->id == LSHM_BACKEND_KERNEL)
+		ut_skip("it can be had");
+	UT_ERR(-ENOTSUP,
+	    lshm_region_open(&region, ut_new_name(),
+		LSHM_CREATE | LSHM_CONTIGUOUS, UT_SMALL),
+	    "contiguous", "kernel");
+}
+
+UT_TEST(by_environment, UT_KERNEL)
+{
+	const char *plain = strchr(ut_new_name(), ':') + 1;
+	struct lshm_region *one, *two;
+
+	UT_EQ(0, setenv("LSHM_BACKEND", "kernel", 1));
+	UT_OK(lshm_region_open(&one, plain, LSHM_CREATE, UT_SMALL));
+	UT_EQ(LSHM_BACKEND_KERNEL, stat_of(one).backend);
+	UT_OK(lshm_region_open(&two, ut_name, 0, NULL));
+	lshm_region_close(two);
+	lshm_region_close(one);
+	/* the first of several that is there; a prefix has the last word */
+	UT_EQ(0, setenv("LSHM_BACKEND", "kernel,posix", 1));
+	UT_OK(lshm_region_open(&one, plain, 0, NULL));
+	lshm_region_close(one);
+	UT_EQ(0, setenv("LSHM_BACKEND", "posix", 1));
+	UT_ERR(-ENOENT, lshm_region_open(&one, plain, 0, NULL));
+	UT_OK(lshm_region_open(&one, ut_name, 0, NULL));
+	lshm_region_close(one);
+}
+
+UT_TEST(no_access_to_the_device, UT_KERNEL)
+{
+	struct lshm_region *region;
+	struct stat st;
+
+	UT_EQ(0, stat("/dev/lshm", &st));
+	UT_EQ(0, chmod("/dev/lshm", 0600));
+	UT_EQ(0, seteuid(12345));
+	UT_ERR(-EACCES,
+	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE, UT_SMALL),
+	    "/dev/lshm", "group");
+	UT_EQ(0, setenv("LSHM_BACKEND", "kernel,memfd", 1));
+	UT_OK(lshm_region_open(&region, "x", LSHM_CREATE, UT_SMALL));
+	UT_EQ(LSHM_BACKEND_MEMFD, stat_of(region).backend);
+	lshm_region_close(region);
+	UT_EQ(0, seteuid(0));
+	UT_EQ(0, chmod("/dev/lshm", st.st_mode & 07777));
+}
+
+UT_TEST(contiguous, UT_KERNEL)
+{
+	struct lshm_region *region;
+	unsigned int flags = LSHM_CREATE | LSHM_CONTIGUOUS;
+
+	UT_OK(lshm_region_open(&region, ut_new_name(), flags,
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB)));
+	UT_EQ(1, stat_of(region).runs);
+	UT_EQ(MIB, stat_of(region).size);
+	UT_ERR(-E2BIG, lshm_region_grow(region, 2 * MIB));
+	lshm_region_close(region);
+	UT_ERR(-EINVAL,
+	    lshm_region_open(&region, ut_new_name(), flags, UT_SMALL),
+	    "contiguous", "grow");
+}
+
+static bool readable_from_outside(struct lshm_region *region)
+{
+	char buffer[64];
+	struct iovec local = {buffer, sizeof(buffer)};
+	struct iovec remote = {lshm_region_base(region), sizeof(buffer)};
+
+	return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) ==
+	       sizeof(buffer);
+}
+
+UT_TEST(pinnable, UT_KERNEL)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+
+	UT_TRUE(!readable_from_outside(region));
+	lshm_region_close(region);
+	UT_OK(lshm_region_open(
+	    &region, ut_new_name(), LSHM_CREATE | LSHM_PINNABLE, UT_SMALL));
+	UT_TRUE(readable_from_outside(region));
+	lshm_region_close(region);
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	UT_EQ(0, getrusage(RUSAGE_THREAD, &usage));
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+/* After opening and after growing alike. */
+UT_TEST(no_page_fault, UT_KERNEL)
+{
+	struct lshm_region *one = ut_create(UT_SMALL);
+	struct lshm_region *two = ut_reopen(one, 0);
+	volatile char *base = lshm_region_base(two);
+	uint64_t sum = 0;
+	long before;
+
+	UT_OK(lshm_region_grow(one, 8 * MIB));
+	UT_SOME(lshm_at(two, 7 * MIB, MIB));
+	before = faults();
+	for (uint64_t i = 0; i < 8 * MIB; i += 4096) {
+		sum += base[i];
+		if (i > MIB)
+			base[i] = 1;
+	}
+	UT_EQ(before, faults());
+	UT_CMP(sum, !=, 1);
+	lshm_region_close(two);
+	lshm_region_close(one);
+}
+
+/* An observer's memory, and its descriptor, cannot be made writable. */
+UT_TEST(read_only_beyond_doubt, UT_KERNEL)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct lshm_region *observer = ut_reopen(region, LSHM_RDONLY);
+	char path[64], byte = 0;
+	struct stat st;
+	int mem;
+
+	UT_EQ(-1,
+	    mprotect(lshm_region_base(observer), 4096, PROT_READ | PROT_WRITE));
+	UT_EQ(EACCES, errno);
+	mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	UT_EQ(-1, pwrite(mem, &byte, 1,
+		      (off_t)(uintptr_t)lshm_region_base(observer)));
+	close(mem);
+	for (int fd = 3; fd < 32; fd++) {
+		if (fstat(fd, &st) < 0 || st.st_ino != stat_of(observer).inode)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		UT_EQ(-1, open(path, O_RDWR | O_CLOEXEC));
+	}
+	lshm_region_close(observer);
+	lshm_region_close(region);
+}
+
+static void set_parameter(const char *name, const char *value, char old[32])
+{
+	char path[128];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	UT_TRUE(fd >= 0);
+	if (old) {
+		n = read(fd, old, 31);
+		UT_CMP(n, >, 0);
+		old[n] = '\0';
+	}
+	UT_EQ(strlen(value), pwrite(fd, value, strlen(value), 0));
+	close(fd);
+}
+
+UT_TEST(limits, UT_KERNEL)
+{
+	const char *parameter = "max_region_mb";
+	struct lshm_region *region;
+	char old[32];
+
+	set_parameter(parameter, "2", old);
+	UT_ERR(-ENOSPC,
+	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE,
+		&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 3 * MIB)),
+	    "space", parameter);
+	/* what is there goes on, within the limit */
+	UT_OK(lshm_region_open(&region, ut_new_name(), LSHM_CREATE, UT_SMALL));
+	UT_NULL(lshm_alloc(region, 4 * MIB), parameter);
+	UT_SOME(lshm_alloc(region, 100));
+	lshm_region_close(region);
+	UT_OK(lshm_region_unlink(ut_name, LSHM_BACKEND_DEFAULT));
+	set_parameter(parameter, old, NULL);
+}
