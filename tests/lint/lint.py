@@ -19,7 +19,7 @@ import subprocess
 import sys
 
 # Data, and what is not ours to annotate.
-NO_SPDX = re.compile(r"(^|/)(LICENSE|.*\.(json|txt|png|csv|patch))$")
+NO_SPDX = re.compile(r"(^|/)(LICENSE|debian/changelog|debian/copyright|.*\.(json|txt|png|csv|patch))$")
 BINARY = re.compile(r"\.(png|gz|zip|pdf)$")
 
 
