@@ -145,8 +145,11 @@ def man():
             if not re.search(rf"\b{word}\b", text):
                 yield page, 1, f"say something about the {what} {word}"
 
-    functions = sorted({f[2] for f in public_functions()})
-    yield from missing("man/libshm.7", functions, "function")
+    for page in "libshm", "libshm-testing":
+        functions = sorted({f[2] for f in public_functions()
+                            if f[0].endswith("/testing.h") ==
+                            page.endswith("-testing")})
+        yield from missing(f"man/{page}.7", functions, "function")
     verbs = sorted(m[1] for n in files()
                    if (m := re.match(r"tools/cmd_(\w+)\.c$", n)))
     yield from missing("man/shmctl.1", verbs, "verb")
