@@ -436,7 +436,8 @@ static struct lshm_region *create(void)
 	LSHM_TESTING_EXPECT(
 	    lshm_region_open(&region, here.plan->region_name,
 		LSHM_CREATE | LSHM_EXCL, opts ? opts : &defaults) == 0);
-	block = lshm_alloc(region, 1); /* its lane comes now */
+	/* its lane comes now; a slab of large blocks is soon swept */
+	block = lshm_alloc(region, 8000);
 	LSHM_TESTING_EXPECT(lshm_free(region, block) == 0);
 	return region;
 }

@@ -78,7 +78,7 @@ STEP(loan, UT_ONCE, .prepare = prepare_broadcast, .begin = open_producer,
     .run = loan, .finish = finish_none)
 STEP(discard, UT_ONCE, .prepare = prepare_broadcast, .begin = begin_loan,
     .run = discard, .finish = finish_none)
-STEP(publish_broadcast, UT_EACH, .prepare = prepare_broadcast,
+STEP(publish_broadcast, UT_ONCE, .prepare = prepare_broadcast,
     .begin = begin_loan, .run = publish, .finish = finish_one)
 STEP(publish_work, UT_ONCE, .prepare = prepare_work, .begin = begin_loan,
     .run = publish, .finish = finish_one)
@@ -138,7 +138,7 @@ STEP(consumer_close_broadcast, UT_ONCE, .prepare = prepare_broadcast,
     .begin = begin_taken, .run = close_consumer, .finish = finish_two)
 STEP(consumer_close_work, UT_ONCE, .prepare = prepare_work_waiting,
     .begin = begin_work_taken, .run = close_consumer, .finish = finish_two)
-STEP(take_broadcast, UT_EACH, .prepare = prepare_broadcast,
+STEP(take_broadcast, UT_ONCE, .prepare = prepare_broadcast,
     .begin = begin_waiting, .run = take, .finish = finish_two)
 STEP(release_broadcast, UT_ONCE, .prepare = prepare_broadcast,
     .begin = begin_taken, .run = release, .finish = finish_two)

@@ -44,7 +44,7 @@ static void lock_until(struct world *w, int64_t ms)
 /* Stepped, it comes to sleep within that; it does not within the other. */
 static void lock_asleep(struct world *w)
 {
-	lock_until(w, 900);
+	lock_until(w, 700);
 }
 
 static void lock_awake(struct world *w)
@@ -120,7 +120,7 @@ static void prepare_holder(struct world *w)
 	ut_hear(w->victim.fd);
 }
 
-STEP(mutex_take_over, UT_EACH, .prepare = prepare_holder,
+STEP(mutex_take_over, UT_ONCE, .prepare = prepare_holder,
     .meanwhile = kill_victim, .run = take_over, .rescue = lock,
     .finish = finish_lock)
 STEP(mutex_take_over_among_sleepers, UT_ONCE, .prepare = prepare_holder,

@@ -37,7 +37,7 @@ static void prepare_full_table(struct world *w)
 	kill_victim(w);
 }
 
-STEP(rescue_in_full_table, UT_EACH, .participants = 3,
+STEP(rescue_in_full_table, UT_ONCE, .participants = 3,
     .prepare = prepare_full_table, .attaches = true, .run = open_region,
     .finish = finish_much)
 

@@ -36,7 +36,7 @@ static void publish_in_vain(struct world *w)
 static void publish_times_out(struct world *w)
 {
 	UT_EQ(-ETIMEDOUT,
-	    lshm_producer_publish(w->out, w->block, lshm_deadline_ms(300)));
+	    lshm_producer_publish(w->out, w->block, lshm_deadline_ms(200)));
 }
 
 static void take_in_vain(struct world *w)
@@ -47,7 +47,7 @@ static void take_in_vain(struct world *w)
 static void take_times_out(struct world *w)
 {
 	UT_EQ(-ETIMEDOUT,
-	    lshm_consumer_take(w->in, &w->message, lshm_deadline_ms(300)));
+	    lshm_consumer_take(w->in, &w->message, lshm_deadline_ms(200)));
 }
 
 static void finish_full(struct world *w)
@@ -69,13 +69,15 @@ STEP(publish_full, UT_ONCE, .prepare = prepare_full_broadcast,
 STEP(publish_full_work, UT_ONCE, .prepare = prepare_full_work,
     .begin = begin_loan, .run = publish_in_vain, .finish = finish_full)
 STEP(publish_times_out, UT_ONCE, .prepare = prepare_full_broadcast,
-    .begin = begin_loan, .run = publish_times_out, .finish = finish_full)
+    .begin = begin_loan, .run = publish_times_out,
+    .first_deaths = STEP_ONE_DEATH, .finish = finish_full)
 STEP(take_empty, UT_ONCE, .prepare = prepare_broadcast, .begin = open_consumer,
     .run = take_in_vain, .finish = finish_empty)
 STEP(take_empty_work, UT_ONCE, .prepare = prepare_work, .begin = open_consumer,
     .run = take_in_vain, .finish = finish_empty)
 STEP(take_times_out, UT_ONCE, .prepare = prepare_work, .begin = open_consumer,
-    .run = take_times_out, .finish = finish_empty)
+    .run = take_times_out, .first_deaths = STEP_ONE_DEATH,
+    .finish = finish_empty)
 
 /* ---- somebody waits for a message ---- */
 
