@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -216,6 +217,18 @@ static void describe(
 
 /* ---- runs ---- */
 
+/*
+ * What a run leaves behind if it is ended amid: children of it, and processes
+ * that the operation's functions have started. They are in its process group,
+ * and ours when it is gone.
+ */
+static void end_group(pid_t group)
+{
+	kill(-group, SIGKILL);
+	while (waitpid(-group, NULL, 0) > 0 || errno == EINTR)
+		;
+}
+
 /* True: nothing was wrong. */
 static bool attempt(
     struct sweep *s, struct leg first, struct leg second, bool late, bool tell)
@@ -229,7 +242,7 @@ static bool attempt(
 	};
 	const char *name = s->operation->region_name;
 	int messages = memfd_create("messages", MFD_CLOEXEC), status = 0;
-	pid_t pid;
+	pid_t pid, ended;
 
 	snprintf(plan.region_name, sizeof(plan.region_name), "%s",
 	    name ? name : "memfd:lshm-testing");
@@ -237,13 +250,18 @@ static bool attempt(
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
+		setpgid(0, 0);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(messages, STDERR_FILENO);
 		trial_run(&plan);
 	}
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (pid < 0)
-		status = -1;
+	do
+		ended = waitpid(pid, &status, 0);
+	while (ended < 0 && errno == EINTR);
+	if (pid < 0 || ended != pid) /* not as it should: no verdict */
+		status = EXIT_FAILURE << 8;
+	else
+		end_group(pid);
 	if (strncmp(plan.region_name, "memfd:", 6) != 0)
 		lshm_region_unlink(plan.region_name, LSHM_BACKEND_DEFAULT);
 	s->hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
@@ -424,7 +442,7 @@ int lshm_testing_sweep(const struct lshm_testing_operation *operation,
     struct lshm_testing_result *result)
 {
 	struct sweep s = {.operation = operation, .result = result};
-	int ret;
+	int ret, subreaper = 0;
 
 	if (operation->opts_size != sizeof(*operation) || !operation->run ||
 	    !operation->check || operation->flags & ~LSHM_TESTING_ATTACHES)
@@ -435,7 +453,10 @@ int lshm_testing_sweep(const struct lshm_testing_operation *operation,
 	    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (s.shared == MAP_FAILED)
 		return -ENOMEM;
+	prctl(PR_GET_CHILD_SUBREAPER, &subreaper);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	ret = run_sweep(&s);
+	prctl(PR_SET_CHILD_SUBREAPER, subreaper);
 	munmap(s.shared, sizeof(*s.shared));
 	free(s.times);
 	return ret < 0 ? ret : result->failures ? LSHM_TESTING_FAILED : 0;

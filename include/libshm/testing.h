@@ -27,11 +27,13 @@
  * lshm_testing_fail(), assert(3), abort(3), or _exit(2) with a status other
  * than 0, fails the run; what it wrote to standard error is the message.
  *
- * The operation must be one thread's, and do the same each time: nothing in it
- * may depend on the time, on random numbers or on a process id. A run that
- * went another way is noticed (@strayed). What the method does not see: points
- * within system calls, what other processes do at the same time, several deaths
- * at the same moment, the order in which the processor makes stores visible.
+ * The operation must be one thread's, must not fork, and do the same each time:
+ * nothing in it may depend on the time, on random numbers or on a process id.
+ * Set LD_BIND_NOW=1, or the dynamic linker's work at each first call is stepped
+ * through, too. A run that went another way is noticed (@strayed). What the
+ * method does not see: points within system calls, what other processes do at
+ * the same time, several deaths at the same moment, the order in which the
+ * processor makes stores visible.
  * On aarch64 the program must be built for LSE atomics (-march=armv8.1-a or
  * -moutline-atomics), since a load-exclusive never succeeds when it is stepped.
  *
@@ -165,10 +167,10 @@ struct lshm_testing_result {
  * @operation: [in] borrowed for the call
  * @result:    [out] filled in, also when the operation failed
  *
- * Return: 0 no run failed; LSHM_TESTING_FAILED; -EINVAL a member is missing or
- * unknown; -ENOTSUP this processor or kernel cannot step; -E2BIG the operation
- * has more than four million instructions, or the region is too large; -ENOMEM;
- * -EPERM the caller is being traced itself, or may not trace.
+ * Return: 0 no run failed; LSHM_TESTING_FAILED at least one did, or none could
+ * be made; -EINVAL a member is missing or unknown, or LSHM_TEST_KILL is beyond
+ * the operation's end; -E2BIG it has more than four million instructions;
+ * -ENOMEM.
  * Blocks: for some seconds: an instruction takes about 20 microseconds, a death
  * some milliseconds.
  * Threads: the caller has only one.
@@ -198,10 +200,10 @@ LSHM_API void lshm_testing_fail(const char *format, ...)
     __attribute__((noreturn, format(printf, 1, 2)));
 
 /** LSHM_TESTING_EXPECT(condition) - lshm_testing_fail() unless it holds */
-#define LSHM_TESTING_EXPECT(condition)                                       \
-	((condition) ? (void)0                                               \
-		     : lshm_testing_fail("%s:%d: expected %s; lshm_error() " \
-					 "says \"%s\"",                      \
+#define LSHM_TESTING_EXPECT(condition)                                        \
+	((condition) ? (void)0                                                \
+		     : lshm_testing_fail("%s:%d: expected %s (lshm_error(): " \
+					 "\"%s\")",                           \
 			   __FILE__, __LINE__, #condition, lshm_error()))
 
 /**

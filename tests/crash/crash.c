@@ -115,7 +115,7 @@ void crash_mark(void)
 	traced = true;
 }
 
-/* One child at a time is stepped, or was last, of those that are there. */
+/* The children that are stepped now and then; few at a time. */
 static struct tracee *tracee_of(const struct ut_child *child)
 {
 	static struct tracee tracees[8];
@@ -147,20 +147,16 @@ void crash_await_mark(struct ut_child *child)
 	ended(t);
 }
 
-bool crash_step(struct ut_child *child, crash_condition *condition, void *arg,
-    uint64_t *steps)
+bool crash_step(struct ut_child *child, crash_condition *condition, void *arg)
 {
 	struct tracee *t = tracee_of(child);
-	bool kernel, there;
+	bool there;
 
 	tracee_share_processor(t);
 	do {
-		kernel = tracee_at_syscall(t);
 		there = tracee_step(t);
 		ended(t);
-		if (there && steps)
-			++*steps;
-	} while (there && !condition(arg, kernel));
+	} while (there && !condition(arg));
 	tracee_part(t);
 	return there;
 }

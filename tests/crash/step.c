@@ -5,6 +5,8 @@
 #include "step.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 
 /* A sweep of a step: the argument of libshm-testing's functions. */
 struct sweep {
@@ -429,6 +431,19 @@ void finish_two(struct world *w)
 
 /* ---- a victim, and who comes after it ---- */
 
+static void be_victim(struct lshm_region *region, int fd, void *arg)
+{
+	ut_body *const *body = arg;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(*body)(region, fd, NULL);
+}
+
+void start_victim(struct world *w, ut_body *body)
+{
+	w->victim = ut_spawn(w->region, 0, be_victim, &body);
+}
+
 void open_region(struct world *w)
 {
 	UT_OK(lshm_testing_attach(&w->region));
@@ -472,7 +487,7 @@ static void victim_body(struct lshm_region *region, int fd, void *arg)
 void prepare_victim(struct world *w)
 {
 	prepare_work_waiting(w);
-	w->victim = ut_spawn(w->region, 0, victim_body, NULL);
+	start_victim(w, victim_body);
 	ut_hear(w->victim.fd);
 }
 

@@ -144,6 +144,8 @@ void finish_two(struct world *w);
 
 /* ---- a victim, and who comes after it ---- */
 
+/* A third process, w->victim. It ends with the survivor, if not before. */
+void start_victim(struct world *w, ut_body *body);
 /* Attach, in begin() or run() of a child that .attaches. */
 void open_region(struct world *w);
 /* A lock, a field's block, drafts, a message and a loan. */

@@ -180,6 +180,37 @@ static void finish_keeping_lock(struct world *w)
 CAUGHT(other_left_behind, "", .begin = lock, .other = lock_and_unlock,
     .run = unlock, .finish = finish_keeping_lock, .timeout_s = 2)
 
+/* ---- what cannot be swept ---- */
+
+static void nothing(struct lshm_region *region, void *arg)
+{
+}
+
+static void nothing_wrong(struct lshm_region *region, void *arg, int done)
+{
+}
+
+UT_TEST(bad_operations_are_refused, UT_ONCE)
+{
+	struct lshm_testing_operation op =
+	    LSHM_TESTING_OPERATION(.run = nothing);
+	struct lshm_testing_result result;
+
+	UT_EQ(-EINVAL, lshm_testing_sweep(&op, &result)); /* no check() */
+	op.check = nothing_wrong;
+	op.flags = 1 << 5;
+	UT_EQ(-EINVAL, lshm_testing_sweep(&op, &result));
+	op.flags = 0;
+	op.opts_size--;
+	UT_EQ(-EINVAL, lshm_testing_sweep(&op, &result));
+	op.opts_size++;
+	UT_EQ(0, lshm_testing_sweep(&op, &result));
+	UT_CMP(result.kills, >, 0);
+	UT_EQ(1, result.states);
+	setenv("LSHM_TEST_KILL", "100000", 1);
+	UT_EQ(-EINVAL, lshm_testing_sweep(&op, &result));
+}
+
 /* ---- where it was ---- */
 
 UT_TEST(failure_says_where, UT_ONCE)

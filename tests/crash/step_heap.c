@@ -109,7 +109,7 @@ static void orphan_body(struct lshm_region *region, int fd, void *arg)
 
 static void prepare_orphan(struct world *w)
 {
-	w->victim = ut_spawn(w->region, 0, orphan_body, NULL);
+	start_victim(w, orphan_body);
 	ut_hear(w->victim.fd);
 	kill_victim(w);
 	reap(w);

@@ -116,7 +116,7 @@ static void holder_body(struct lshm_region *region, int fd, void *arg)
 
 static void prepare_holder(struct world *w)
 {
-	w->victim = ut_spawn(w->region, 0, holder_body, NULL);
+	start_victim(w, holder_body);
 	ut_hear(w->victim.fd);
 }
 

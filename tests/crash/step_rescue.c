@@ -54,7 +54,7 @@ static void torn_body(struct lshm_region *region, int fd, void *arg)
 	replace(&w);
 }
 
-static bool field_changed(void *arg, bool kernel)
+static bool field_changed(void *arg)
 {
 	struct world *w = arg;
 	volatile lshm_off *field = &w->shared->field;
@@ -65,9 +65,9 @@ static bool field_changed(void *arg, bool kernel)
 static void prepare_torn(struct world *w)
 {
 	prepare_small(w);
-	w->victim = ut_spawn(w->region, 0, torn_body, NULL);
+	start_victim(w, torn_body);
 	crash_await_mark(&w->victim);
-	UT_TRUE(crash_step(&w->victim, field_changed, w, NULL));
+	UT_TRUE(crash_step(&w->victim, field_changed, w));
 }
 
 static void take_over_and_replace(struct world *w)
@@ -117,7 +117,7 @@ static void crowd_body(struct lshm_region *region, int fd, void *arg)
 
 static void prepare_crowd(struct world *w)
 {
-	w->victim = ut_spawn(w->region, 0, crowd_body, NULL);
+	start_victim(w, crowd_body);
 	while (ut_hear(w->victim.fd) != 2)
 		;
 }

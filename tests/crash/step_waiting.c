@@ -283,7 +283,7 @@ static void prepare_taken(struct world *w)
 {
 	prepare_work(w);
 	send_one(w);
-	w->victim = ut_spawn(w->region, 0, taker_body, NULL);
+	start_victim(w, taker_body);
 	ut_hear(w->victim.fd);
 }
 
@@ -322,7 +322,7 @@ static void crowd_body(struct lshm_region *region, int fd, void *arg)
 static void prepare_crowd(struct world *w)
 {
 	prepare_broadcast(w);
-	w->victim = ut_spawn(w->region, 0, crowd_body, NULL);
+	start_victim(w, crowd_body);
 	ut_hear(w->victim.fd);
 }
 
