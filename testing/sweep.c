@@ -26,7 +26,7 @@
 
 #define SAMPLES	      16
 #define FIRST_DEATHS  2
-#define SECOND_DEATHS 8
+#define SECOND_DEATHS 16
 #define NONE	      UINT32_MAX
 #define FAILURES      5 /* are enough */
 #define STOP_COST     3 /* a stop at a breakpoint costs so many steps */
@@ -116,8 +116,14 @@ static bool is_point(const struct trace *trace, uint64_t i)
 	       trace->steps[i - 1].flags & TRACE_SYSCALL;
 }
 
+/* Does the region, or the kernel's state, differ from the instruction before? */
+static bool is_change(const struct trace *trace, uint64_t i)
+{
+	return i == 0 || trace->steps[i].flags & TRACE_CHANGED;
+}
+
 /*
- * The @k-th of @n that are spread at random over these points, or if @any over
+ * The @k-th of @n that are spread at random over the changes, or if @any over
  * all instructions. If there are fewer than @n: each in turn.
  */
 static uint64_t random_point(struct sweep *s, const struct trace *trace,
@@ -126,7 +132,7 @@ static uint64_t random_point(struct sweep *s, const struct trace *trace,
 	uint64_t points = 0, from, to, at = 0;
 
 	for (uint64_t i = 0; i <= trace->count; i++)
-		points += any || is_point(trace, i);
+		points += any || is_change(trace, i);
 	from = points * k / n;
 	to = points * (k + 1) / n;
 	if (to <= from) {
@@ -134,7 +140,7 @@ static uint64_t random_point(struct sweep *s, const struct trace *trace,
 		to = from + 1;
 	}
 	from += next_random(&s->seed) % (to - from);
-	for (; !(any || is_point(trace, at)) || from-- > 0; at++)
+	for (; !(any || is_change(trace, at)) || from-- > 0; at++)
 		;
 	return at;
 }

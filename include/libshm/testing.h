@@ -84,9 +84,10 @@ enum lshm_testing_flags {
  * @rescue:    [rescuer] what the second to die does; NULL: lshm_region_reap()
  * @samples:   of the instructions that change nothing, and are no system calls:
  *             how many are kill points, too; 0: 16
- * @first_deaths, @second_deaths: for so many kill points, at random, so many
- *             deaths of a rescuer, half of them at its kill points; 0: 2 and
- *             8; UINT32_MAX: none
+ * @first_deaths, @second_deaths: so many times it dies where something has just
+ *             changed, chosen at random; and for each of these so many times a
+ *             rescuer dies: half of them where something has just changed, half
+ *             at any instruction; 0: 2 and 16; UINT32_MAX: none
  * @timeout_s: seconds that a run may take; 0: 20
  * @flags:     of enum lshm_testing_flags
  */

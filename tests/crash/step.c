@@ -145,7 +145,8 @@ bool step_sweep(const char *name, const struct step *step, bool quiet,
 		.samples = (uint32_t)ut_scale(16),
 		.first_deaths = step->first_deaths ? step->first_deaths
 						   : (uint32_t)ut_scale(2),
-		.second_deaths = 8, .timeout_s = step->timeout_s,
+		.second_deaths = (uint32_t)ut_scale(16),
+		.timeout_s = step->timeout_s,
 		.flags = step->attaches ? LSHM_TESTING_ATTACHES : 0);
 	int ret = lshm_testing_sweep(&op, result);
 
