@@ -227,5 +227,6 @@ UT_TEST(failure_says_where, UT_ONCE)
 	if (!pipe || !fgets(line, sizeof(line), pipe))
 		ut_skip("there is no addr2line here");
 	pclose(pipe);
-	UT_TRUE(strstr(line, "step_harness.c:"));
+	/* that file, or the one it was called from */
+	UT_TRUE(strstr(line, "/step"));
 }
