@@ -116,7 +116,7 @@ static bool is_point(const struct trace *trace, uint64_t i)
 	       trace->steps[i - 1].flags & TRACE_SYSCALL;
 }
 
-/* Does the region, or the kernel's state, differ from the instruction before? */
+/* Does the region, or the kernel's state, differ from the step before? */
 static bool is_change(const struct trace *trace, uint64_t i)
 {
 	return i == 0 || trace->steps[i].flags & TRACE_CHANGED;
