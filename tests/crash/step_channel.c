@@ -57,7 +57,8 @@ static void finish_released(struct world *w)
 	lshm_region_reap(w->region);
 	got = drain(w, true);
 	UT_TRUE(w->done ? got == 1 : got == 1 || got == 2);
-	UT_EQ(got - 1, channel_info(w).redelivered);
+	/* a rescuer may die between giving it out again and counting that */
+	UT_CMP(channel_info(w).redelivered, <=, got - 1);
 	finish_channel(w);
 }
 
