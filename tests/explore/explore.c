@@ -54,6 +54,7 @@ struct world {
 	uint32_t buffered[XP_ALL];
 	struct buffered buffer[XP_ALL][BUFFER_MAX];
 	struct buffered delayed[XP_ALL]; /* by a seed; size 0: none */
+	uint32_t delayed_for[XP_ALL];	 /* so many stores */
 	/* who sleeps */
 	uint64_t word[XP_ALL];
 	int64_t deadline[XP_ALL];
@@ -563,24 +564,27 @@ static uint64_t see(const volatile void *p, uint32_t size)
 	return v;
 }
 
-/* A store that a seed has put off comes after the next one. */
+/* What a seed has put off comes after the next store. */
+static void after_store(void)
+{
+	struct buffered *b = &world.delayed[xp_self];
+
+	if (b->size == 0 || --world.delayed_for[xp_self])
+		return;
+	into_buffer(ARENA + b->at, b->size, b->value);
+	memset(b, 0, sizeof(*b));
+}
+
 static void put_off(volatile void *p, uint32_t size, uint64_t v)
 {
+	world.delayed_for[xp_self] = 1;
+	after_store();
+	world.delayed_for[xp_self] = seed->stores ? seed->stores : 1;
 	world.delayed[xp_self] = (struct buffered){
 	    .at = (uint32_t)((volatile char *)p - ARENA),
 	    .size = size,
 	    .value = v,
 	};
-}
-
-static void after_store(void)
-{
-	struct buffered *b = &world.delayed[xp_self];
-
-	if (b->size == 0)
-		return;
-	into_buffer(ARENA + b->at, b->size, b->value);
-	memset(b, 0, sizeof(*b));
 }
 
 uint64_t xp_load(struct xp_site *site, const volatile void *p, uint32_t size)
@@ -1102,6 +1106,7 @@ struct seen {
 
 static struct seen *seen;
 static uint64_t seen_room, seen_count;
+bool xp_plain;
 
 static struct seen *seen_at(uint64_t hash)
 {
@@ -1157,7 +1162,7 @@ static uint64_t hash_state(uint32_t last)
 		    h, sp, (size_t)(threads[i].stack + STACK_SIZE - sp));
 	}
 	/* Whoever ran last may go on at no cost. */
-	if (bounds->preemptions)
+	if (bounds->preemptions || last > XP_JUDGE)
 		h = mix(h, last);
 	return h ? h : 1;
 }
@@ -1308,18 +1313,21 @@ static void apply(struct transition t)
 	}
 }
 
-/* What was given as a schedule, one transition at a time. */
-static bool from_schedule(const char **text, struct transition *t)
+/* The next transition of a schedule; at its end, or if it is none, the first. */
+static struct transition from_schedule(
+    const char **text, const struct transition *list, uint32_t count)
 {
 	static const char kinds[] = "sfkt";
-	const char *s = *text, *kind;
+	const char *s = *text;
 
-	if (!s || !s[0] || !s[1] || !(kind = strchr(kinds, s[0])))
-		return false;
-	t->kind = (uint8_t)(kind - kinds);
-	t->thread = (uint8_t)(s[1] - 'a');
+	if (!s[0] || !s[1])
+		return list[0];
 	*text = s + 2;
-	return t->thread < scenario->threads;
+	for (uint32_t i = 0; i < count; i++)
+		if (kinds[list[i].kind] == s[0] && 'a' + list[i].thread == s[1])
+			return list[i];
+	printf("the schedule does not fit at \"%s\"\n", s);
+	return list[0];
 }
 
 /* One execution, along the path and beyond it; false: it has failed. */
@@ -1342,13 +1350,13 @@ static __attribute__((noinline)) bool execute_on(const char *replay)
 	}
 	while ((n = enumerate(list, last, preemptions))) {
 		if (replay) {
-			if (!from_schedule(&replay, &chosen))
-				chosen = list[0];
+			chosen = from_schedule(&replay, list, n);
 		} else if (n == 1) {
 			chosen = list[0];
 		} else {
 			if (depth == path_length) {
-				if (seen_before(last,
+				if (!xp_plain &&
+				    seen_before(last,
 					bounds->preemptions ? preemptions : 0))
 					return true;
 				if (path_length == path_room) {
@@ -1381,6 +1389,8 @@ static __attribute__((noinline)) bool execute_on(const char *replay)
 		result->longest = (uint32_t)(schedule_length / 2);
 	if (tracing)
 		printf("       all have come to their end\n");
+	if (!seen_before(XP_JUDGE + 1, 0))
+		result->ends++;
 	if (scenario->check)
 		scenario->check();
 	return true;
@@ -1479,13 +1489,13 @@ void xp_explore(struct xp_result *r, const struct xp_scenario *s,
 		if (grown) {
 			r->words = share();
 			path_length = 0;
-			r->executions = r->points = 0;
+			r->executions = r->points = r->ends = 0;
 			seen_forget();
 			continue;
 		}
 	} while (path_length == 0 ? r->executions == 0 : next_path());
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	r->states = seen_count;
+	r->states = seen_count - r->ends;
 	if (r->failed && !replay)
 		replay = strdup(made_schedule);
 	r->schedule = replay;

@@ -13,17 +13,17 @@
  *             later, but before the kernel tells anybody of the death
  *   time      the next sleeper's time is up, though others could still run
  *
- * Every order of these is tried, within the bounds, but for states that have
- * been seen before: memory, private memory, stacks, buffers and the kernel's state,
+ * Every order of these is tried, within the bounds, but for states that were
+ * seen before: memory, private memory, stacks, buffers and the kernel's state,
  * compared by a 64-bit hash. After each execution the scenario's check() looks
  * at what is left, as a participant of its own. If nobody can run, time passes,
  * and the sleepers wake up; without a death before, that is a lost wake-up, and
  * a failure.
  *
  * A scenario is a struct xp_scenario and some functions, in scene_*.c; a seed
- * is a bug put into the library, at a place named by function and expression, that
- * the explorer must find. docs/explore.md says what is proved by all this, and
- * what is not.
+ * is a bug put into the library, at a place named by function and expression,
+ * that the explorer must find. docs/explore.md says what is proved by all this,
+ * and what is not.
  */
 #ifndef EXPLORE_H
 #define EXPLORE_H
@@ -57,7 +57,14 @@ struct xp_seed {
 	const char *word;
 	enum xp_effect effect;
 	uint64_t (*alter)(uint64_t value);
+	uint32_t stores;
 };
+
+#define XP_SEED(bug, where, expression, what, ...)                  \
+	{                                                           \
+		.name = bug, .function = where, .word = expression, \
+		.effect = what, __VA_ARGS__                         \
+	}
 
 struct xp_bounds {
 	uint32_t preemptions; /* 0: any number */
@@ -140,6 +147,9 @@ void xp_fail(const char *file, int line, const char *format, ...)
 
 /* ---- explore.c ---- */
 
+/* Do not end where a state was seen before: to check that that is right. */
+extern bool xp_plain;
+
 struct xp_result {
 	bool failed;
 	bool seed_used;
@@ -148,6 +158,7 @@ struct xp_result {
 	uint64_t executions;
 	uint64_t points; /* where there was a choice */
 	uint64_t states;
+	uint64_t ends;	  /* different states at the end */
 	uint64_t words;	  /* that more than one thread uses */
 	uint32_t longest; /* steps in an execution */
 	double seconds;

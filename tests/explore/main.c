@@ -9,12 +9,15 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#define SCENARIOS(X)                                                  \
-	X(litmus_buffering)                                           \
-	X(litmus_message) X(litmus_count) X(litmus_wake) X(mutex_two) \
-	    X(mutex_three) X(mutex_dead) X(wait_data) X(wait_space)   \
-		X(wait_twice) X(wait_both) X(wait_many) X(wait_end)   \
-		    X(wait_work) X(wait_room)
+#define SCENARIOS(X)                                                           \
+	X(litmus_buffering)                                                    \
+	X(litmus_message)                                                      \
+	X(litmus_count) X(litmus_wake) X(mutex_two) X(mutex_three) X(          \
+	    mutex_dead) X(wait_data) X(wait_space) X(wait_twice) X(wait_both)  \
+	    X(wait_many) X(wait_end) X(wait_work) X(wait_room)                 \
+		X(slot_newcomers) X(slot_reapers) X(slot_full) X(slot_leaving) \
+		    X(slot_stale) X(heap_free) X(heap_adopt) X(heap_reapers)   \
+			X(heap_pages) X(heap_field) X(heap_field_reaper)
 
 #define DECLARED(name) extern const struct xp_scenario xp_##name;
 #define LISTED(name)   &xp_##name,
@@ -71,12 +74,13 @@ static void report(const struct xp_scenario *s, const struct xp_seed *seed,
 	else if (!seed)
 		printf("%-18s %u threads; preemptions %s, deaths %u, timeouts "
 		       "%u, buffer %u: %llu words, %llu executions, %llu "
-		       "points, %llu states, %u steps, %.1f s\n",
+		       "points, %llu states, %llu ends, %u steps, %.1f s\n",
 		    s->name, s->threads, bound(b->preemptions, text), b->deaths,
 		    b->timeouts, b->buffer, (unsigned long long)r->words,
 		    (unsigned long long)r->executions,
 		    (unsigned long long)r->points,
-		    (unsigned long long)r->states, r->longest, r->seconds);
+		    (unsigned long long)r->states, (unsigned long long)r->ends,
+		    r->longest, r->seconds);
 	else if (r->failed)
 		printf("  seed \"%s\" found after %llu executions: %s\n",
 		    seed->name, (unsigned long long)r->executions, r->why);
@@ -172,6 +176,8 @@ int main(int argc, char **argv)
 	for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
 		if (strcmp(argv[i], "--full") == 0) {
 			full = true;
+		} else if (strcmp(argv[i], "--plain") == 0) {
+			xp_plain = true;
 		} else if (strcmp(argv[i], "--table") == 0) {
 			table = true;
 		} else if (strcmp(argv[i], "--show") == 0 && i + 2 == argc) {

@@ -325,12 +325,12 @@ static void check(void)
 /* -- waiting --------------------------------------------------------------- */
 
 static const struct xp_seed seeds_data[] = {
-    {"the sleeper's marks are plain stores", "lshmi_end_await", "&q->s*",
-	XP_WEAKEN, NULL},
-    {"no wake", "kernel", "wake", XP_SKIP, NULL},
-    {"the event is not raised", "lshmi_ring", "&q->event", XP_SKIP, NULL},
-    {"append is a plain store", "attempt_publish", "slot_at(e, x)", XP_WEAKEN,
-	NULL},
+    XP_SEED("the sleeper's marks are plain stores", "lshmi_end_await", "&q->s*",
+	XP_WEAKEN),
+    XP_SEED("no wake", "kernel", "wake", XP_SKIP),
+    XP_SEED("the event is not raised", "lshmi_ring", "&q->event", XP_SKIP),
+    XP_SEED("append is a plain store", "attempt_publish", "slot_at(e, x)",
+	XP_WEAKEN),
     {NULL},
 };
 
@@ -346,8 +346,8 @@ const struct xp_scenario xp_wait_data = {
 };
 
 static const struct xp_seed seeds_space[] = {
-    {"no membarrier", "kernel", "membarrier", XP_SKIP, NULL},
-    {"no wake", "kernel", "wake", XP_SKIP, NULL},
+    XP_SEED("no membarrier", "kernel", "membarrier", XP_SKIP),
+    XP_SEED("no wake", "kernel", "wake", XP_SKIP),
     {NULL},
 };
 
@@ -364,10 +364,10 @@ const struct xp_scenario xp_wait_space = {
 
 /* Who has rung does not ring again until somebody has gone to sleep since. */
 static const struct xp_seed seeds_twice[] = {
-    {"the sleep is counted before the event is read", "lshmi_end_await",
-	"&q->sleeps", XP_DELAY, NULL},
-    {"the sleep is not counted", "lshmi_end_await", "&q->sleeps", XP_SKIP,
-	NULL},
+    XP_SEED("the sleep is counted before the event is read", "lshmi_end_await",
+	"&q->sleeps", XP_DELAY),
+    XP_SEED(
+	"the sleep is not counted", "lshmi_end_await", "&q->sleeps", XP_SKIP),
     {NULL},
 };
 
@@ -404,7 +404,7 @@ const struct xp_scenario xp_wait_many = {
 };
 
 static const struct xp_seed seeds_end[] = {
-    {"no wake", "kernel", "wake", XP_SKIP, NULL},
+    XP_SEED("no wake", "kernel", "wake", XP_SKIP),
     {NULL},
 };
 
@@ -420,10 +420,10 @@ const struct xp_scenario xp_wait_end = {
 
 /* Here a compare-and-swap follows that drains the buffer, too. */
 static const struct xp_seed seeds_work[] = {
-    {"the sleeper's marks are plain stores", "lshmi_end_await", "&q->s*",
-	XP_WEAKEN, NULL},
-    {"append and READY are plain stores", "attempt_publish", "*", XP_WEAKEN,
-	NULL},
+    XP_SEED("the sleeper's marks are plain stores", "lshmi_end_await", "&q->s*",
+	XP_WEAKEN),
+    XP_SEED(
+	"append and READY are plain stores", "attempt_publish", "*", XP_WEAKEN),
     {NULL},
 };
 
@@ -438,10 +438,10 @@ const struct xp_scenario xp_wait_work = {
 };
 
 static const struct xp_seed seeds_room[] = {
-    {"the sleeper's marks are plain stores", "lshmi_end_await", "&q->s*",
-	XP_WEAKEN, NULL},
-    {"release is a plain store", "lshm_consumer_release", "&d->word", XP_WEAKEN,
-	NULL},
+    XP_SEED("the sleeper's marks are plain stores", "lshmi_end_await", "&q->s*",
+	XP_WEAKEN),
+    XP_SEED("release is a plain store", "lshm_consumer_release", "&d->word",
+	XP_WEAKEN),
     {NULL},
 };
 

@@ -50,8 +50,9 @@ static void check_one_seen(void)
 }
 
 static const struct xp_seed seeds_buffering[] = {
-    {"one store is plain", "store_x_load_y", "word_x()", XP_WEAKEN, NULL},
-    {"the other store is plain", "store_y_load_x", "word_y()", XP_WEAKEN, NULL},
+    XP_SEED("one store is plain", "store_x_load_y", "word_x()", XP_WEAKEN),
+    XP_SEED(
+	"the other store is plain", "store_y_load_x", "word_y()", XP_WEAKEN),
     {NULL},
 };
 
@@ -88,7 +89,7 @@ static void check_order(void)
 }
 
 static const struct xp_seed seeds_message[] = {
-    {"stores the other way round", "send", "word_x()", XP_DELAY, NULL},
+    XP_SEED("stores the other way round", "send", "word_x()", XP_DELAY),
     {NULL},
 };
 
@@ -116,7 +117,7 @@ static void check_count(void)
 }
 
 static const struct xp_seed seeds_count[] = {
-    {"a load and a store", "count", "word_x()", XP_WEAKEN, NULL},
+    XP_SEED("a load and a store", "count", "word_x()", XP_WEAKEN),
     {NULL},
 };
 
@@ -147,8 +148,8 @@ static void rouse(void)
 }
 
 static const struct xp_seed seeds_wake[] = {
-    {"no wake", "kernel", "wake", XP_SKIP, NULL},
-    {"nothing is stored", "rouse", "(uint32_t *)word_x()", XP_SKIP, NULL},
+    XP_SEED("no wake", "kernel", "wake", XP_SKIP),
+    XP_SEED("nothing is stored", "rouse", "(uint32_t *)word_x()", XP_SKIP),
     {NULL},
 };
 

@@ -66,11 +66,12 @@ static uint64_t no_waiters(uint64_t word)
 }
 
 static const struct xp_seed seeds[] = {
-    {"unlock is a plain load and store", "lshmi_unlock", "&m->word", XP_WEAKEN,
-	NULL},
-    {"no wake", "kernel", "wake", XP_SKIP, NULL},
-    {"lock is no compare-and-swap", "lshmi_lock", "&m->word", XP_BLIND, NULL},
-    {"waiters bit is lost", "lshmi_lock", "&m->word", XP_ALTER, no_waiters},
+    XP_SEED("unlock is a plain load and store", "lshmi_unlock", "&m->word",
+	XP_WEAKEN),
+    XP_SEED("no wake", "kernel", "wake", XP_SKIP),
+    XP_SEED("lock is no compare-and-swap", "lshmi_lock", "&m->word", XP_BLIND),
+    XP_SEED("waiters bit is lost", "lshmi_lock", "&m->word", XP_ALTER,
+	.alter = no_waiters),
     {NULL},
 };
 
@@ -88,8 +89,8 @@ const struct xp_scenario xp_mutex_two = {
 
 /* Who has slept keeps the waiters bit for the others. */
 static const struct xp_seed seeds_three[] = {
-    {"unlock is a plain load and store", "lshmi_unlock", "&m->word", XP_WEAKEN,
-	NULL},
+    XP_SEED("unlock is a plain load and store", "lshmi_unlock", "&m->word",
+	XP_WEAKEN),
     {NULL},
 };
 
@@ -117,7 +118,7 @@ static void setup_dead(void)
 }
 
 static const struct xp_seed seeds_dead[] = {
-    {"takeover is a plain store", "take_over", "&m->word", XP_BLIND, NULL},
+    XP_SEED("takeover is a plain store", "take_over", "&m->word", XP_BLIND),
     {NULL},
 };
 
