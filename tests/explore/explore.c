@@ -503,12 +503,13 @@ static bool is_shared(
 }
 
 /* Is this an access that the explorer is concerned with? */
-static bool explored(const volatile void *p)
+static bool explored(struct xp_site *site, const volatile void *p)
 {
 	if (!in_thread || !in_arena(p))
 		return false;
 	if (++steps > STEPS_MAX)
 		XP_FAIL("thread %c does not come to an end", letter(xp_self));
+	threads[xp_self].site = site;
 	return true;
 }
 
@@ -526,6 +527,10 @@ static void flush_one(uint32_t i)
 	world.buffered[i]--;
 }
 
+/*
+ * To drain one's buffer is seen by others, wherever it is done: a point before
+ * each access that does so, even to a word of one's own.
+ */
 static void drain(uint32_t i)
 {
 	while (world.buffered[i])
@@ -538,6 +543,8 @@ static void into_buffer(volatile void *p, uint32_t size, uint64_t v)
 		write_memory(p, size, v);
 		return;
 	}
+	if (world.buffered[xp_self] == bounds->buffer)
+		stand(threads[xp_self].site, p);
 	if (world.buffered[xp_self] == bounds->buffer)
 		flush_one(xp_self);
 	world.buffer[xp_self][world.buffered[xp_self]++] = (struct buffered){
@@ -592,7 +599,7 @@ uint64_t xp_load(struct xp_site *site, const volatile void *p, uint32_t size)
 	uint64_t v;
 	bool visible;
 
-	if (!explored(p))
+	if (!explored(site, p))
 		return read_memory(p, size);
 	visible = is_shared(p, size, true, false);
 	if (visible)
@@ -613,7 +620,7 @@ void xp_store(
 	bool seq = site->op == XP_STORE_SEQ, visible;
 
 	memcpy(&v, &value, size);
-	if (!explored(p)) {
+	if (!explored(site, p)) {
 		write_memory(p, size, v);
 		return;
 	}
@@ -624,7 +631,8 @@ void xp_store(
 	if (effect == XP_ALTER)
 		v = seed->alter(v);
 	/* Into the buffer is nobody else's business, unless one may die. */
-	if (visible && (seq || bounds->buffer == 0 || bounds->deaths))
+	if (visible ? seq || bounds->buffer == 0 || bounds->deaths
+		    : seq && world.buffered[xp_self])
 		stand(site, p);
 	if (effect == XP_SKIP) {
 		trace(site, p, "(skipped)", 0, v);
@@ -656,12 +664,14 @@ uint64_t xp_change(struct xp_site *site, volatile void *p, uint32_t size,
 	uint64_t old, v = 0, want = 0;
 	enum xp_effect effect;
 	const char *what = op_names[site->op];
-	bool inside = explored(p), stores = true, visible = false;
+	bool inside = explored(site, p), stores = true, visible = false;
 
 	memcpy(&v, &value, size);
 	memcpy(&want, &from, size);
 	effect = inside ? effect_of(site) : XP_NONE;
-	if (inside && (visible = is_shared(p, size, true, true)))
+	if (inside)
+		visible = is_shared(p, size, true, true);
+	if (visible || (inside && world.buffered[xp_self]))
 		stand(site, p);
 	if (inside && effect != XP_WEAKEN && effect != XP_DELAY)
 		drain(xp_self);
@@ -1497,7 +1507,7 @@ void xp_explore(struct xp_result *r, const struct xp_scenario *s,
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	r->states = seen_count - r->ends;
 	if (r->failed && !replay)
-		replay = strdup(made_schedule);
+		replay = strdup(made_schedule ? made_schedule : "");
 	r->schedule = replay;
 	if (replay && show) {
 		tracing = true;

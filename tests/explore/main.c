@@ -12,12 +12,18 @@
 #define SCENARIOS(X)                                                           \
 	X(litmus_buffering)                                                    \
 	X(litmus_message)                                                      \
-	X(litmus_count) X(litmus_wake) X(mutex_two) X(mutex_three) X(          \
-	    mutex_dead) X(wait_data) X(wait_space) X(wait_twice) X(wait_both)  \
-	    X(wait_many) X(wait_end) X(wait_work) X(wait_room)                 \
-		X(slot_newcomers) X(slot_reapers) X(slot_full) X(slot_leaving) \
-		    X(slot_stale) X(heap_free) X(heap_adopt) X(heap_reapers)   \
-			X(heap_pages) X(heap_field) X(heap_field_reaper)
+	X(litmus_count)                                                        \
+	X(litmus_wake)                                                         \
+	X(mutex_two) X(mutex_three) X(mutex_dead) X(wait_data) X(wait_space)   \
+	    X(wait_twice) X(wait_both) X(wait_many) X(wait_end) X(wait_work)   \
+		X(wait_room) X(slot_newcomers) X(slot_reapers) X(slot_full)    \
+		    X(slot_leaving) X(slot_stale) X(heap_free) X(heap_adopt)   \
+			X(heap_reapers) X(heap_pages) X(heap_field)            \
+			    X(heap_field_reaper) X(log_append)                 \
+				X(log_append_dying) X(log_gate) X(log_claim)   \
+				    X(log_take) X(log_redeliver)               \
+					X(log_recycle) X(log_join) X(log_meet) \
+					    X(log_leave) X(log_end)
 
 #define DECLARED(name) extern const struct xp_scenario xp_##name;
 #define LISTED(name)   &xp_##name,

@@ -45,10 +45,13 @@ static struct ghost {
 	uint64_t next[XP_ALL]; /* broadcast: 1 + the sequence expected */
 	uint64_t at[IDS];      /* by sequence: the id there */
 	uint32_t taken[IDS];   /* how often */
-	bool published[IDS];   /* the call has returned */
+	bool begun[IDS];       /* its publishing has begun */
+	bool published[IDS];   /* and returned */
 	bool leaving[IDS];     /* its release has begun */
 	bool released[IDS];    /* and ended */
 	bool ended;
+	struct lshmi_channel *channel;
+	uint32_t corpses; /* who was dead before */
 } * ghost;
 
 static const struct program *program(void)
@@ -70,6 +73,11 @@ static void fill_in(uint64_t *message)
 	struct ghost *g = ghost;
 	uint32_t i = xp_self;
 
+	for (uint32_t k = 0; k < XP_ALL; k++)
+		for (uint32_t n = 0; n < g->loans[k]; n++)
+			if (g->loan[k][n] == message && !xp_dead(k))
+				XP_FAIL("%c and %c write the same message",
+				    (char)('A' + i), (char)('A' + k));
 	*message = 1 + (i % 4) * 8 + g->made[i]++;
 	g->loan[i][g->loans[i]++] = message;
 }
@@ -125,6 +133,7 @@ static bool operate(char op)
 	uint32_t i = xp_self;
 	struct lshm_message m;
 	struct kept k;
+	uint64_t id;
 	void *p;
 	int ret = 0;
 
@@ -155,12 +164,13 @@ static bool operate(char op)
 	case 'p':
 	case 'P':
 		p = oldest_loan();
-		/* Before: it may be consumed before the call returns. */
+		/* Now: it may be overwritten before the call returns. */
+		id = *(const uint64_t *)p;
+		g->begun[id] = true;
 		ret = lshm_producer_publish(
 		    g->producer[i], p, op == 'P' ? LSHM_NOW : LSHM_FOREVER);
 		if (ret == 0)
-			g->published[g->made[i] - g->loans[i] + (i % 4) * 8] =
-			    true;
+			g->published[id] = true;
 		break;
 	case 'e':
 		g->ended = true;
@@ -196,13 +206,14 @@ static bool operate(char op)
 		break;
 	case 'k':
 		xp_kill(i);
+		g->corpses++;
 		break;
 	default:
 		XP_FAIL("no operation '%c'", op);
 	}
 	if (ret == 0 || (ret == -EAGAIN && (op == 'P' || op == 'T')))
 		return true;
-	if (xp_deaths() && ret == -EPIPE)
+	if (xp_deaths() + g->corpses && ret == -EPIPE)
 		return false;
 	if (g->ended && (ret == -ENODATA || ret == -ESHUTDOWN))
 		return false;
@@ -228,6 +239,7 @@ static void setup(void)
 	xp_open_all();
 	XP_EQ(0, lshm_producer_open(&first, xp_region(), "log", &o));
 	ch = ((struct lshmi_end *)first)->channel;
+	ghost->channel = ch;
 	lshm_producer_close(first);
 	/* As if nobody had ever come. */
 	ch->joined[LSHMI_PRODUCER] = 0;
@@ -248,7 +260,7 @@ static void setup(void)
 	xp_name(ch->slots, ch->depth * 8, 8, "log");
 	for (; s[0] && s[1]; s += s[2] ? 3 : 2) {
 		xp_as((uint32_t)(s[0] - 'A'));
-		if (xp_self >= XP_THREADS && !xp_region())
+		if (!xp_region())
 			XP_TRUE(lshmi_lane(xp_open()));
 		XP_TRUE(operate(s[1]));
 	}
@@ -292,6 +304,31 @@ static void check_work(void)
 	lshm_consumer_close(c);
 }
 
+/* What is in the log was published there, and no message is there twice. */
+static void check_log(void)
+{
+	struct lshm_region *r = xp_region();
+	bool there[IDS] = {false};
+	struct lshmi_end e;
+	const uint64_t *id;
+	uint32_t index;
+
+	XP_TRUE(lshmi_log_find(&e, r, lshm_offset(r, ghost->channel), 0));
+	for (uint32_t i = 0; i < e.depth; i++) {
+		index = desc_of(lshmi_load_seq(&e.channel->slots[i]));
+		if (index == LSHMI_NO_DESC)
+			continue;
+		XP_TRUE(desc_at(r, index));
+		id = lshm_at(r, desc_at(r, index)->payload, BYTES);
+		if (!id || *id >= IDS || !ghost->begun[*id])
+			XP_FAIL("the log has what was never published");
+		if (there[*id])
+			XP_FAIL("message %llu is in the log twice",
+			    (unsigned long long)*id);
+		there[*id] = true;
+	}
+}
+
 static void check(void)
 {
 	struct lshm_channel_info info;
@@ -306,6 +343,7 @@ static void check(void)
 	XP_TRUE(info.published >= least);
 	if (xp_deaths() == 0)
 		XP_EQ(least, info.published);
+	check_log();
 	if (program()->mode == LSHM_WORK)
 		check_work();
 	/* Nothing of the dead is left in the heap. */
@@ -453,4 +491,201 @@ const struct xp_scenario xp_wait_room = {
     CHANNEL,
     PROGRAM(LSHM_WORK, 1, "AO Bo Al Ap Al Bt", {"p", "r"}),
     .seeds = seeds_room,
+};
+
+/* -- appending and taking -------------------------------------------------- */
+
+static const struct xp_seed seeds_append[] = {
+    XP_SEED("append stores whatever it finds", "attempt_publish",
+	"slot_at(e, x)", XP_BLIND),
+    {NULL},
+};
+
+const struct xp_scenario xp_log_append = {
+    .name = "log-append",
+    .what = "broadcast: two producers append, a consumer takes both",
+    .threads = 3,
+    .bounds = {.buffer = 2},
+    .full = {.preemptions = 3, .deaths = 1, .buffer = 2},
+    CHANNEL,
+    PROGRAM(LSHM_BROADCAST, 2, "AO BO Co Al Bl", {"p", "p", "tt"}),
+    .seeds = seeds_append,
+};
+
+const struct xp_scenario xp_log_append_dying = {
+    .name = "log-append-dying",
+    .what = "broadcast: two producers append, one may die; what is left",
+    .threads = 2,
+    .bounds = {.deaths = 1, .buffer = 4},
+    .full = {.deaths = 2, .buffer = 4},
+    CHANNEL,
+    PROGRAM(LSHM_BROADCAST, 4, "AO BO Al Bl Al Bl", {"pp", "pp"}),
+    .seeds = seeds_append,
+};
+
+static uint64_t further(uint64_t cursor)
+{
+	return cursor + 1;
+}
+
+static const struct xp_seed seeds_gate[] = {
+    XP_SEED("the cursor is one too far", "move_cursor", "cursor", XP_ALTER,
+	.alter = further),
+    {NULL},
+};
+
+const struct xp_scenario xp_log_gate = {
+    .name = "log-gate",
+    .what = "broadcast: nothing is overwritten that a consumer needs",
+    .threads = 2,
+    .bounds = {.deaths = 1, .buffer = 4},
+    CHANNEL,
+    PROGRAM(LSHM_BROADCAST, 2, "Ao BO Bl Bl Bp Bp Bl Bl", {"trtrTr", "PP"}),
+    .seeds = seeds_gate,
+};
+
+/* -- descriptors ----------------------------------------------------------- */
+
+static uint64_t done(uint64_t word)
+{
+	return turn(word, DONE, 0, false);
+}
+
+static uint64_t joined(uint64_t word)
+{
+	return word & ~JOINING;
+}
+
+static uint64_t nothing(uint64_t word)
+{
+	return 0;
+}
+
+static const struct xp_seed seeds_recycle[] = {
+    XP_SEED("what is not done is overwritten", "lshmi_log_done", "&d->word",
+	XP_ALTER, .alter = done),
+    {NULL},
+};
+
+static const struct xp_seed seeds_claim[] = {
+    XP_SEED("a claim stores whatever it finds", "lshmi_desc_claim", "&d->word",
+	XP_BLIND),
+    XP_SEED("what is in the log is claimed, too", "lshmi_desc_in_log",
+	"slot_at(&e, position)", XP_ALTER, .alter = nothing),
+    {NULL},
+};
+
+/* All six descriptors are in use; those that leave the log are wanted. */
+const struct xp_scenario xp_log_claim = {
+    .name = "log-claim",
+    .what = "broadcast: two producers claim and recycle descriptors",
+    .threads = 2,
+    .bounds = {.buffer = 4},
+    .full = {.deaths = 1, .buffer = 4},
+    CHANNEL,
+    PROGRAM(LSHM_BROADCAST, 2, "AO BO As Bs Al Al Bl Bl", {"lp", "pl"}),
+    .seeds = seeds_claim,
+};
+
+/* -- work-sharing ---------------------------------------------------------- */
+
+static const struct xp_seed seeds_take[] = {
+    XP_SEED("a take stores whatever it finds", "look_for_work", "&d->word",
+	XP_BLIND),
+    {NULL},
+};
+
+const struct xp_scenario xp_log_take = {
+    .name = "log-take",
+    .what = "work-sharing: two consumers take and release two messages",
+    .threads = 2,
+    .bounds = {.deaths = 1, .buffer = 4},
+    .full = {.deaths = 2, .buffer = 4},
+    CHANNEL,
+    .participants = 4,
+    PROGRAM(LSHM_WORK, 2, "Ao Bo CO Cl Cl Cp Cp", {"TrTr", "TrTr"}),
+    .seeds = seeds_take,
+};
+
+static const struct xp_seed seeds_redeliver[] = {
+    XP_SEED("a redelivery stores whatever it finds", "lshmi_log_redeliver",
+	"&d->word", XP_BLIND),
+    {NULL},
+};
+
+const struct xp_scenario xp_log_redeliver = {
+    .name = "log-redeliver",
+    .what = "work-sharing: two take over from a dead consumer, one reaps it",
+    .threads = 2,
+    .bounds = {.deaths = 0, .buffer = 4},
+    .full = {.deaths = 1, .buffer = 4},
+    .participants = 5,
+    CHANNEL,
+    PROGRAM(LSHM_WORK, 2, "Ao Bo EO Eo El Ep Et Ek", {"mTr", "Tr"}),
+    .seeds = seeds_redeliver,
+};
+
+const struct xp_scenario xp_log_recycle = {
+    .name = "log-recycle",
+    .what = "work-sharing: a producer recycles what a consumer has done",
+    .threads = 2,
+    .bounds = {.deaths = 1, .buffer = 4},
+    CHANNEL,
+    PROGRAM(LSHM_WORK, 1, "Ao BO Bs", {"TrTr", "lPlP"}),
+    .seeds = seeds_recycle,
+};
+
+/* -- joining and leaving --------------------------------------------------- */
+
+static const struct xp_seed seeds_join[] = {
+    XP_SEED("joining makes plain stores", "join", "*", XP_WEAKEN),
+    {NULL},
+};
+
+const struct xp_scenario xp_log_join = {
+    .name = "log-join",
+    .what = "broadcast: a consumer joins while a producer laps the log",
+    .threads = 2,
+    .bounds = {.buffer = 4},
+    .full = {.deaths = 1, .buffer = 4},
+    CHANNEL,
+    PROGRAM(LSHM_BROADCAST, 1, "AO Al Al Al", {"PPP", "oT"}),
+    .seeds = seeds_join,
+};
+
+static const struct xp_seed seeds_meet[] = {
+    XP_SEED("who is joining counts as joined", "join", "&end[i].word", XP_ALTER,
+	.alter = joined),
+    {NULL},
+};
+
+const struct xp_scenario xp_log_meet = {
+    .name = "log-meet",
+    .what = "broadcast: who is waited for gets all from there on",
+    .threads = 2,
+    .bounds = {.buffer = 4},
+    .full = {.deaths = 1, .buffer = 4},
+    CHANNEL,
+    PROGRAM(LSHM_BROADCAST, 2, "AO Al Al", {"wpp", "ott"}),
+    .seeds = seeds_meet,
+};
+
+const struct xp_scenario xp_log_leave = {
+    .name = "log-leave",
+    .what = "broadcast: a consumer leaves while a producer waits for room",
+    .threads = 2,
+    .bounds = {.deaths = 1, .buffer = 4},
+    CHANNEL,
+    PROGRAM(LSHM_BROADCAST, 1, "AO Bo Al Ap Al", {"p", "x"}),
+    .seeds = seeds_end,
+};
+
+const struct xp_scenario xp_log_end = {
+    .name = "log-end",
+    .what = "broadcast: one ends the stream while the other publishes",
+    .threads = 3,
+    .bounds = {.buffer = 2},
+    CHANNEL,
+    PROGRAM(LSHM_BROADCAST, 2, "AO BO Co Al", {"p", "e", "tt"}),
+    .seeds = seeds_append,
 };

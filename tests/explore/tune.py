@@ -3,7 +3,8 @@
 """tune.py FROM TO - copy a source of the library for the explorer
 
 Polling is cut short: to look a thousand times before going to sleep says
-nothing that looking once does not say. Each constant named for the file must
+nothing that looking once does not say. Tables are small: two descriptors that
+are fought for say more than sixty-four. Each constant named for the file must
 be found exactly once, with any value.
 """
 import os
@@ -12,7 +13,7 @@ import sys
 
 TUNED = {
     "mutex.c": {"ROUNDS": "1", "PAUSE_MIN": "1"},
-    "log.h": {"LSHMI_SPIN_MAX": "0", "LSHMI_LOSSES": "64"},
+    "log.h": {"LSHMI_SPIN_MAX": "0", "LSHMI_LOSSES": "64", "SEGMENT_SHIFT": "1"},
     "channel.c": {"JOIN_TRIES": "64"},
 }
 
