@@ -26,17 +26,17 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define ARENA	   ((char *)UINT64_C(0x100000000000))
-#define REGION_MAX (UINT64_C(4) << 20)
-#define ARENA_SIZE (UINT64_C(8) << 20)
-#define PAGE	   UINT64_C(4096)
-#define PAGES	   (ARENA_SIZE / PAGE)
-#define GRANULES   (ARENA_SIZE / 8)
-#define STACK_SIZE (UINT64_C(128) << 10)
-#define BUFFER_MAX 8
-#define STEPS_MAX  1000000 /* accesses of one execution */
-#define FORCED_MAX 40	   /* times that time passed in one */
-#define LONG_NAP   1000000000
+#define ARENA	      ((char *)UINT64_C(0x100000000000))
+#define REGION_MAX    (UINT64_C(4) << 20)
+#define ARENA_SIZE    (UINT64_C(8) << 20)
+#define PAGE	      UINT64_C(4096)
+#define PAGES	      (ARENA_SIZE / PAGE)
+#define GRANULES      (ARENA_SIZE / 8)
+#define STACK_SIZE    (UINT64_C(128) << 10)
+#define XP_BUFFER_MAX 8
+#define STEPS_MAX     1000000 /* accesses of one execution */
+#define FORCED_MAX    40      /* times that time passed in one */
+#define LONG_NAP      1000000000
 
 enum status { T_READY, T_ASLEEP, T_NAPPING, T_DONE, T_DEAD };
 
@@ -52,7 +52,7 @@ struct world {
 	uint32_t deaths, timeouts, forced;
 	uint32_t status[XP_ALL];
 	uint32_t buffered[XP_ALL];
-	struct buffered buffer[XP_ALL][BUFFER_MAX];
+	struct buffered buffer[XP_ALL][XP_BUFFER_MAX];
 	struct buffered delayed[XP_ALL]; /* by a seed; size 0: none */
 	uint32_t delayed_for[XP_ALL];	 /* so many stores */
 	/* who sleeps */
@@ -226,7 +226,7 @@ struct thread {
 static struct thread threads[XP_THREADS];
 static void *scheduler_sp;
 static jmp_buf give_up; /* of check(), and of setup() */
-static bool in_thread, failed;
+static bool in_thread, checking, failed;
 
 /* Save the registers on the stack and the stack in *from; go on at @to. */
 void xp_switch(void **from, void *to);
@@ -505,8 +505,15 @@ static bool is_shared(
 /* Is this an access that the explorer is concerned with? */
 static bool explored(struct xp_site *site, const volatile void *p)
 {
-	if (!in_thread || !in_arena(p))
+	if (!in_arena(p))
 		return false;
+	if (!in_thread) {
+		/* What check() looks at makes a difference to those who die. */
+		if (checking && bounds->deaths && site->op != XP_STORE &&
+		    site->op != XP_STORE_SEQ)
+			is_shared(p, 0, true, false);
+		return false;
+	}
 	if (++steps > STEPS_MAX)
 		XP_FAIL("thread %c does not come to an end", letter(xp_self));
 	threads[xp_self].site = site;
@@ -522,8 +529,8 @@ static void flush_one(uint32_t i)
 		    letter(i), "(store buffer)", "visible",
 		    name_of(ARENA + b->at), (unsigned long long)b->value);
 	write_memory(ARENA + b->at, b->size, b->value);
-	memmove(b, b + 1, (BUFFER_MAX - 1) * sizeof(*b));
-	memset(&b[BUFFER_MAX - 1], 0, sizeof(*b));
+	memmove(b, b + 1, (XP_BUFFER_MAX - 1) * sizeof(*b));
+	memset(&b[XP_BUFFER_MAX - 1], 0, sizeof(*b));
 	world.buffered[i]--;
 }
 
@@ -1250,6 +1257,10 @@ static uint32_t enumerate(
 	for (i = 0; i < t; i++)
 		if (world.buffered[i])
 			list[n++] = (struct transition){FLUSH, (uint8_t)i};
+	/* Who waits for somebody who is dead, and may. */
+	if (n == 0 && scenario->patient && world.deaths &&
+	    world.forced > FORCED_MAX)
+		return 0;
 	/* Those who nap go on once nobody else can, or time is let pass. */
 	i = earliest();
 	if (i != XP_ALL &&
@@ -1268,6 +1279,7 @@ static uint32_t enumerate(
 static void let_time_pass(uint32_t i)
 {
 	bool forced = true, naps = scenario->naps || world.deaths;
+	bool patient = scenario->patient && world.deaths;
 
 	for (uint32_t k = 0; k < scenario->threads; k++) {
 		if (runnable(k))
@@ -1275,7 +1287,7 @@ static void let_time_pass(uint32_t i)
 		if (world.status[k] == T_NAPPING)
 			naps = true;
 	}
-	if (forced && ++world.forced > FORCED_MAX)
+	if (forced && ++world.forced > FORCED_MAX && !patient)
 		XP_FAIL("nobody gets on, however long they wait");
 	if (forced && !naps && world.timeouts == 0)
 		XP_FAIL("a lost wake-up: everybody sleeps, and only the end of "
@@ -1323,7 +1335,7 @@ static void apply(struct transition t)
 	}
 }
 
-/* The next transition of a schedule; at its end, or if it is none, the first. */
+/* The next transition of a schedule; at its end, or if there is none, any. */
 static struct transition from_schedule(
     const char **text, const struct transition *list, uint32_t count)
 {
@@ -1347,7 +1359,7 @@ static __attribute__((noinline)) bool execute_on(const char *replay)
 	uint32_t depth = 0, last = XP_THREADS, preemptions = 0, n;
 
 	put_back();
-	failed = false;
+	failed = checking = false;
 	steps = 0;
 	schedule_length = 0;
 	xp_self = XP_JUDGE;
@@ -1401,6 +1413,7 @@ static __attribute__((noinline)) bool execute_on(const char *replay)
 		printf("       all have come to their end\n");
 	if (!seen_before(XP_JUDGE + 1, 0))
 		result->ends++;
+	checking = true;
 	if (scenario->check)
 		scenario->check();
 	return true;

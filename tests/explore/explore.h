@@ -36,10 +36,11 @@
 #include "log.h"
 #include "pages.h"
 
-#define XP_THREADS 3
-#define XP_JUDGE   XP_THREADS /* check() runs as this one */
-#define XP_OTHERS  4	      /* more participants, which only setup() plays */
-#define XP_ALL	   (XP_THREADS + 1 + XP_OTHERS)
+#define XP_THREADS    3
+#define XP_BUFFER_MAX 8
+#define XP_JUDGE      XP_THREADS /* check() runs as this one */
+#define XP_OTHERS     4 /* more participants, which only setup() plays */
+#define XP_ALL	      (XP_THREADS + 1 + XP_OTHERS)
 
 /* What is done instead of an access. */
 enum xp_effect {
@@ -77,12 +78,13 @@ struct xp_scenario {
 	const char *name;
 	const char *what; /* is explored */
 	uint32_t threads;
-	struct xp_bounds bounds;
-	struct xp_bounds full; /* 0: as in bounds */
-	uint32_t participants; /* slots of the region; 0: threads and judge */
-	uint32_t pages;	       /* of the heap; 0: 1 */
-	uint32_t immortal;     /* a bit for each thread that is not killed */
-	bool naps;	       /* timeouts are no failure */
+	struct xp_bounds bounds; /* 0: the usual ones for two threads */
+	struct xp_bounds full;	 /* 0: the larger ones for two threads */
+	uint32_t participants;	 /* slots of the region; 0: threads and judge */
+	uint32_t pages;		 /* of the heap; 0: 1 */
+	uint32_t immortal;	 /* a bit for each thread that is not killed */
+	bool naps;		 /* timeouts are no failure */
+	bool patient;		 /* after a death one may wait for ever */
 	void (*setup)(void);
 	void (*run[XP_THREADS])(void);
 	void (*check)(void);

@@ -14,12 +14,14 @@
 	X(litmus_message)                                                      \
 	X(litmus_count)                                                        \
 	X(litmus_wake)                                                         \
-	X(mutex_two) X(mutex_three) X(mutex_dead) X(wait_data) X(wait_space)   \
+	X(mutex_two)                                                           \
+	X(mutex_three)                                                         \
+	X(mutex_dead) X(mutex_dead_three) X(wait_data) X(wait_space)           \
 	    X(wait_twice) X(wait_both) X(wait_many) X(wait_end) X(wait_work)   \
-		X(wait_room) X(slot_newcomers) X(slot_reapers) X(slot_full)    \
-		    X(slot_leaving) X(slot_stale) X(heap_free) X(heap_adopt)   \
-			X(heap_reapers) X(heap_pages) X(heap_field)            \
-			    X(heap_field_reaper) X(log_append)                 \
+		X(wait_room) X(wait_rooms) X(slot_newcomers) X(slot_reapers)   \
+		    X(slot_full) X(slot_leaving) X(slot_stale) X(heap_free)    \
+			X(heap_adopt) X(heap_reapers) X(heap_pages)            \
+			    X(heap_field) X(heap_field_reaper) X(log_append)   \
 				X(log_append_dying) X(log_gate) X(log_claim)   \
 				    X(log_take) X(log_redeliver)               \
 					X(log_recycle) X(log_join) X(log_meet) \
@@ -39,19 +41,29 @@ static const char usage[] =
     "       explore --list\n"
     "\n"
     "Explore the scenarios (all of them, or those whose names begin so), then\n"
-    "each of their seeds, which must be found. --full: to the larger bounds.\n";
+    "each of their seeds, which must be found. --full: to the larger bounds;\n"
+    "--bounds P,D,T,B: preemptions (0: any), deaths, timeouts, and stores in a\n"
+    "buffer (1 to 8). --table: as rows of a table. --plain: do not end where a\n"
+    "state has been seen before, to check that this is right.\n";
 
 static bool full, table, show;
+static struct xp_bounds given;
 static const char *replay;
 static int bad;
 
 static struct xp_bounds bounds_of(const struct xp_scenario *s)
 {
-	struct xp_bounds b = s->bounds, f = s->full;
+	static const struct xp_bounds usual = {.deaths = 1, .buffer = 4},
+				      larger = {.deaths = 2,
+					  .timeouts = 1,
+					  .buffer = 6};
+	bool own = s->bounds.buffer;
 
-	if (full && (f.preemptions || f.deaths || f.timeouts || f.buffer))
-		b = f;
-	return b;
+	if (given.buffer)
+		return given;
+	if (full)
+		return s->full.buffer ? s->full : own ? s->bounds : larger;
+	return own ? s->bounds : usual;
 }
 
 static const char *bound(uint32_t n, char text[12])
@@ -184,6 +196,14 @@ int main(int argc, char **argv)
 			full = true;
 		} else if (strcmp(argv[i], "--plain") == 0) {
 			xp_plain = true;
+		} else if (strcmp(argv[i], "--bounds") == 0 && i + 1 < argc) {
+			if (sscanf(argv[++i], "%u,%u,%u,%u", &given.preemptions,
+				&given.deaths, &given.timeouts,
+				&given.buffer) != 4 ||
+			    given.buffer == 0 || given.buffer > XP_BUFFER_MAX) {
+				fputs(usage, stderr);
+				return 2;
+			}
 		} else if (strcmp(argv[i], "--table") == 0) {
 			table = true;
 		} else if (strcmp(argv[i], "--show") == 0 && i + 2 == argc) {
