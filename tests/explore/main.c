@@ -16,16 +16,17 @@
 	X(litmus_wake)                                                         \
 	X(mutex_two)                                                           \
 	X(mutex_three)                                                         \
-	X(mutex_dead) X(mutex_dead_three) X(wait_data) X(wait_space)           \
-	    X(wait_twice) X(wait_both) X(wait_many) X(wait_end) X(wait_work)   \
-		X(wait_room) X(wait_rooms) X(slot_newcomers) X(slot_reapers)   \
-		    X(slot_full) X(slot_leaving) X(slot_stale) X(heap_free)    \
-			X(heap_adopt) X(heap_reapers) X(heap_pages)            \
-			    X(heap_field) X(heap_field_reaper) X(log_append)   \
-				X(log_append_dying) X(log_gate) X(log_claim)   \
-				    X(log_take) X(log_redeliver)               \
-					X(log_recycle) X(log_join) X(log_meet) \
-					    X(log_leave) X(log_end)
+	X(mutex_dead)                                                          \
+	X(mutex_dead_three)                                                    \
+	X(wait_data) X(wait_space) X(wait_twice) X(wait_both) X(wait_many)     \
+	    X(wait_end) X(wait_work) X(wait_room) X(wait_rooms)                \
+		X(slot_newcomers) X(slot_reapers) X(slot_full) X(slot_leaving) \
+		    X(slot_stale) X(heap_free) X(heap_adopt) X(heap_reapers)   \
+			X(heap_pages) X(heap_field) X(heap_field_reaper)       \
+			    X(log_append) X(log_append_dying) X(log_gate)      \
+				X(log_claim) X(log_take) X(log_redeliver)      \
+				    X(log_recycle) X(log_join) X(log_meet)     \
+					X(log_leave) X(log_end)
 
 #define DECLARED(name) extern const struct xp_scenario xp_##name;
 #define LISTED(name)   &xp_##name,
@@ -41,7 +42,7 @@ static const char usage[] =
     "       explore --list\n"
     "\n"
     "Explore the scenarios (all of them, or those whose names begin so), then\n"
-    "each of their seeds, which must be found. --full: to the larger bounds;\n"
+    "each of their seeds, which must be found. --full: scenarios to larger bounds;\n"
     "--bounds P,D,T,B: preemptions (0: any), deaths, timeouts, and stores in a\n"
     "buffer (1 to 8). --table: as rows of a table. --plain: do not end where a\n"
     "state has been seen before, to check that this is right.\n";
@@ -51,7 +52,7 @@ static struct xp_bounds given;
 static const char *replay;
 static int bad;
 
-static struct xp_bounds bounds_of(const struct xp_scenario *s)
+static struct xp_bounds bounds_of(const struct xp_scenario *s, bool seed)
 {
 	static const struct xp_bounds usual = {.deaths = 1, .buffer = 4},
 				      larger = {.deaths = 2,
@@ -61,7 +62,7 @@ static struct xp_bounds bounds_of(const struct xp_scenario *s)
 
 	if (given.buffer)
 		return given;
-	if (full)
+	if (full && !seed)
 		return s->full.buffer ? s->full : own ? s->bounds : larger;
 	return own ? s->bounds : usual;
 }
@@ -124,7 +125,7 @@ static void report(const struct xp_scenario *s, const struct xp_seed *seed,
 /* In a process of its own: what it finds out is its own. */
 static void explore(const struct xp_scenario *s, const struct xp_seed *seed)
 {
-	struct xp_bounds b = bounds_of(s);
+	struct xp_bounds b = bounds_of(s, seed);
 	struct xp_result r;
 	int status;
 	pid_t pid;

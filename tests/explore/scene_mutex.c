@@ -136,7 +136,7 @@ const struct xp_scenario xp_mutex_dead_three = {
     .what = "three threads take a dead one's lock over",
     .threads = 3,
     .bounds = {.preemptions = 2, .buffer = 2},
-    .full = {.preemptions = 3, .deaths = 1, .buffer = 2},
+    .full = {.preemptions = 3, .deaths = 1, .buffer = 4},
     .participants = 5,
     .setup = setup_dead,
     .run = {use, use, use},

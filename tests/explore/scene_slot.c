@@ -255,7 +255,7 @@ const struct xp_scenario xp_slot_stale = {
     .what = "two reapers of a dead participant, and who moves in after it",
     .threads = 3,
     .bounds = {.preemptions = 2, .deaths = 1, .buffer = 2},
-    .full = {.preemptions = 3, .deaths = 1, .buffer = 2},
+    .full = {.preemptions = 3, .deaths = 1, .buffer = 4},
     .participants = 4,
     SLOTS,
     .setup = setup_stale,
