@@ -401,7 +401,7 @@ void xp_explore(struct xp_result *r, const struct xp_scenario *s,
 		return;
 	}
 	seed = broken;
-	clock_gettime(CLOCK_MONOTONIC, &from);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
 	do {
 		r->executions++;
 		if (!execute(NULL)) {
@@ -416,7 +416,7 @@ void xp_explore(struct xp_result *r, const struct xp_scenario *s,
 			continue;
 		}
 	} while (path_length == 0 ? r->executions == 0 : next_path());
-	clock_gettime(CLOCK_MONOTONIC, &to);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
 	r->states = seen_count - r->ends;
 	if (r->failed && !replay)
 		replay = strdup(made_schedule ? made_schedule : "");

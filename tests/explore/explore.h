@@ -163,7 +163,7 @@ struct xp_result {
 	uint64_t ends;	  /* different states at the end */
 	uint64_t words;	  /* that more than one thread uses */
 	uint32_t longest; /* steps in an execution */
-	double seconds;
+	double seconds; /* of the processor */
 };
 
 /*
