@@ -20,7 +20,7 @@
  * and the sleepers wake up; without a death before, that is a lost wake-up, and
  * a failure.
  *
- * A scenario is a struct xp_scenario and some functions, in scene_*.c; a seed
+ * A scenario is an XP_SCENARIO() and some functions, in scene_*.c; a seed
  * is a bug put into the library, at a place named by function and expression,
  * that the explorer must find. docs/explore.md says what is proved by all this,
  * and what is not.
@@ -91,6 +91,17 @@ struct xp_scenario {
 	const void *arg; /* see xp_arg() */
 	const struct xp_seed *seeds;
 };
+
+/* XP_SCENARIO(name) = {...}; defines one, and puts it on the list. */
+#define XP_SCENARIO(id)                                            \
+	static const struct xp_scenario xp_##id;                   \
+	__attribute__((constructor)) static void xp_add_##id(void) \
+	{                                                          \
+		xp_add(&xp_##id);                                  \
+	}                                                          \
+	static const struct xp_scenario xp_##id
+
+void xp_add(const struct xp_scenario *scenario);
 
 /* ---- for setup() ---- */
 
@@ -163,7 +174,7 @@ struct xp_result {
 	uint64_t ends;	  /* different states at the end */
 	uint64_t words;	  /* that more than one thread uses */
 	uint32_t longest; /* steps in an execution */
-	double seconds; /* of the processor */
+	double seconds;	  /* of the processor */
 };
 
 /*

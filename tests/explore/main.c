@@ -9,32 +9,20 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#define SCENARIOS(X)                                                           \
-	X(litmus_buffering)                                                    \
-	X(litmus_message)                                                      \
-	X(litmus_count)                                                        \
-	X(litmus_wake)                                                         \
-	X(mutex_two)                                                           \
-	X(mutex_three)                                                         \
-	X(mutex_dead)                                                          \
-	X(mutex_dead_three)                                                    \
-	X(wait_data)                                                           \
-	X(wait_space)                                                          \
-	X(wait_twice) X(wait_both) X(wait_many) X(wait_end) X(wait_work)       \
-	    X(wait_room) X(wait_rooms) X(slot_newcomers) X(slot_reapers)       \
-		X(slot_full) X(slot_leaving) X(slot_stale) X(heap_free)        \
-		    X(heap_adopt) X(heap_reapers) X(heap_pages) X(heap_field)  \
-			X(heap_field_reaper) X(log_append) X(log_append_dying) \
-			    X(log_gate) X(log_claim) X(log_take)               \
-				X(log_redeliver) X(log_recycle) X(log_join)    \
-				    X(log_meet) X(log_leave) X(log_end)
+#define SCENARIOS_MAX 128
 
-#define DECLARED(name) extern const struct xp_scenario xp_##name;
-#define LISTED(name)   &xp_##name,
+static const struct xp_scenario *scenarios[SCENARIOS_MAX + 1];
 
-SCENARIOS(DECLARED)
+void xp_add(const struct xp_scenario *s)
+{
+	uint32_t i = 0;
 
-static const struct xp_scenario *const scenarios[] = {SCENARIOS(LISTED) NULL};
+	while (scenarios[i])
+		i++;
+	if (i == SCENARIOS_MAX)
+		abort();
+	scenarios[i] = s;
+}
 
 static const char usage[] =
     "usage: explore [--full] [--table] [SCENARIO[/SEED]]...\n"
@@ -75,8 +63,19 @@ static const char *bound(uint32_t n, char text[12])
 	return n ? text : "any";
 }
 
+/* Why it failed, without the line, for a table. */
+static const char *plain_text(char *why)
+{
+	char *text = strstr(why, ": ");
+
+	for (char *c = why; *c; c++)
+		if (*c == '|')
+			*c = '/';
+	return text ? text + 2 : why;
+}
+
 static void report(const struct xp_scenario *s, const struct xp_seed *seed,
-    const struct xp_bounds *b, const struct xp_result *r)
+    const struct xp_bounds *b, struct xp_result *r)
 {
 	char text[12];
 
@@ -89,9 +88,9 @@ static void report(const struct xp_scenario *s, const struct xp_seed *seed,
 		    (unsigned long long)r->points,
 		    (unsigned long long)r->states, r->longest, r->seconds);
 	else if (table)
-		printf("| %s | %s | %s() | `%s` | %llu | %s |\n", s->name,
+		printf("| %s | %s | `%s` | `%s` | %llu | %s |\n", s->name,
 		    seed->name, seed->function, seed->word,
-		    (unsigned long long)r->executions, r->why);
+		    (unsigned long long)r->executions, plain_text(r->why));
 	else if (!seed)
 		printf("%-18s %u threads; preemptions %s, deaths %u, timeouts "
 		       "%u, buffer %u: %llu words, %llu executions, %llu "

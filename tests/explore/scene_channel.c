@@ -372,7 +372,7 @@ static const struct xp_seed seeds_data[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_wait_data = {
+XP_SCENARIO(wait_data) = {
     .name = "wait-data",
     .what = "broadcast: publish against a consumer going to sleep",
     .threads = 2,
@@ -387,7 +387,7 @@ static const struct xp_seed seeds_space[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_wait_space = {
+XP_SCENARIO(wait_space) = {
     .name = "wait-space",
     .what = "broadcast: release against a producer going to sleep",
     .threads = 2,
@@ -405,7 +405,7 @@ static const struct xp_seed seeds_twice[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_wait_twice = {
+XP_SCENARIO(wait_twice) = {
     .name = "wait-twice",
     .what = "broadcast: two messages for a consumer that sleeps twice",
     .threads = 2,
@@ -414,7 +414,7 @@ const struct xp_scenario xp_wait_twice = {
     .seeds = seeds_twice,
 };
 
-const struct xp_scenario xp_wait_both = {
+XP_SCENARIO(wait_both) = {
     .name = "wait-both",
     .what = "broadcast: one place in the log, both go to sleep",
     .threads = 2,
@@ -423,7 +423,7 @@ const struct xp_scenario xp_wait_both = {
     .seeds = seeds_space,
 };
 
-const struct xp_scenario xp_wait_many = {
+XP_SCENARIO(wait_many) = {
     .name = "wait-many",
     .what = "broadcast: two consumers asleep, one wake for both",
     .threads = 3,
@@ -439,7 +439,7 @@ static const struct xp_seed seeds_end[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_wait_end = {
+XP_SCENARIO(wait_end) = {
     .name = "wait-end",
     .what = "broadcast: the end of the stream against going to sleep",
     .threads = 2,
@@ -457,7 +457,7 @@ static const struct xp_seed seeds_work[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_wait_work = {
+XP_SCENARIO(wait_work) = {
     .name = "wait-work",
     .what = "work-sharing: publish against two consumers going to sleep",
     .threads = 3,
@@ -476,7 +476,7 @@ static const struct xp_seed seeds_room[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_wait_room = {
+XP_SCENARIO(wait_room) = {
     .name = "wait-room",
     .what = "work-sharing: release against a producer going to sleep",
     .threads = 2,
@@ -485,7 +485,7 @@ const struct xp_scenario xp_wait_room = {
     .seeds = seeds_room,
 };
 
-const struct xp_scenario xp_wait_rooms = {
+XP_SCENARIO(wait_rooms) = {
     .name = "wait-rooms",
     .what = "broadcast: two producers asleep for room, a consumer takes",
     .threads = 3,
@@ -505,7 +505,7 @@ static const struct xp_seed seeds_append[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_log_append = {
+XP_SCENARIO(log_append) = {
     .name = "log-append",
     .what = "broadcast: two producers append, a consumer takes both",
     .threads = 3,
@@ -516,7 +516,7 @@ const struct xp_scenario xp_log_append = {
     .seeds = seeds_append,
 };
 
-const struct xp_scenario xp_log_append_dying = {
+XP_SCENARIO(log_append_dying) = {
     .name = "log-append-dying",
     .what = "broadcast: two producers append, one may die; what is left",
     .threads = 2,
@@ -536,7 +536,7 @@ static const struct xp_seed seeds_gate[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_log_gate = {
+XP_SCENARIO(log_gate) = {
     .name = "log-gate",
     .what = "broadcast: nothing is overwritten that a consumer needs",
     .threads = 2,
@@ -577,7 +577,7 @@ static const struct xp_seed seeds_claim[] = {
 };
 
 /* All six descriptors are in use; those that leave the log are wanted. */
-const struct xp_scenario xp_log_claim = {
+XP_SCENARIO(log_claim) = {
     .name = "log-claim",
     .what = "broadcast: two producers claim and recycle descriptors",
     .threads = 2,
@@ -594,7 +594,7 @@ static const struct xp_seed seeds_take[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_log_take = {
+XP_SCENARIO(log_take) = {
     .name = "log-take",
     .what = "work-sharing: two consumers take and release two messages",
     .threads = 2,
@@ -610,7 +610,7 @@ static const struct xp_seed seeds_redeliver[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_log_redeliver = {
+XP_SCENARIO(log_redeliver) = {
     .name = "log-redeliver",
     .what = "work-sharing: two take over from a dead consumer, one reaps it",
     .threads = 2,
@@ -620,7 +620,7 @@ const struct xp_scenario xp_log_redeliver = {
     .seeds = seeds_redeliver,
 };
 
-const struct xp_scenario xp_log_recycle = {
+XP_SCENARIO(log_recycle) = {
     .name = "log-recycle",
     .what = "work-sharing: a producer recycles what a consumer has done",
     .threads = 2,
@@ -636,7 +636,7 @@ static const struct xp_seed seeds_join[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_log_join = {
+XP_SCENARIO(log_join) = {
     .name = "log-join",
     .what = "broadcast: a consumer joins while a producer laps the log",
     .threads = 2,
@@ -651,7 +651,7 @@ static const struct xp_seed seeds_meet[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_log_meet = {
+XP_SCENARIO(log_meet) = {
     .name = "log-meet",
     .what = "broadcast: who is waited for gets all from there on",
     .patient = true,
@@ -661,7 +661,7 @@ const struct xp_scenario xp_log_meet = {
     .seeds = seeds_meet,
 };
 
-const struct xp_scenario xp_log_leave = {
+XP_SCENARIO(log_leave) = {
     .name = "log-leave",
     .what = "broadcast: a consumer leaves while a producer waits for room",
     .threads = 2,
@@ -670,7 +670,7 @@ const struct xp_scenario xp_log_leave = {
     .seeds = seeds_end,
 };
 
-const struct xp_scenario xp_log_end = {
+XP_SCENARIO(log_end) = {
     .name = "log-end",
     .what = "broadcast: one ends the stream while the other publishes",
     .threads = 3,

@@ -144,7 +144,7 @@ static const struct xp_seed seeds_free[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_heap_free = {
+XP_SCENARIO(heap_free) = {
     .name = "heap-free",
     .what = "the owner allocates while another frees blocks of its slab",
     .threads = 2,
@@ -190,7 +190,7 @@ static const struct xp_seed seeds_adopt[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_heap_adopt = {
+XP_SCENARIO(heap_adopt) = {
     .name = "heap-adopt",
     .what = "two want a dead one's slab; one of them reaps",
     .threads = 2,
@@ -201,7 +201,7 @@ const struct xp_scenario xp_heap_adopt = {
     .seeds = seeds_adopt,
 };
 
-const struct xp_scenario xp_heap_reapers = {
+XP_SCENARIO(heap_reapers) = {
     .name = "heap-reapers",
     .what = "two reap a dead one, and take its slab",
     .threads = 2,
@@ -258,7 +258,7 @@ static const struct xp_seed seeds_pages[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_heap_pages = {
+XP_SCENARIO(heap_pages) = {
     .name = "heap-pages",
     .what = "one takes pages while the other frees and takes some",
     .threads = 2,
@@ -359,7 +359,7 @@ static const struct xp_seed seeds_field[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_heap_field = {
+XP_SCENARIO(heap_field) = {
     .name = "heap-field",
     .what = "two replace a field; one may die, and the other takes the lock",
     .threads = 2,
@@ -370,7 +370,7 @@ const struct xp_scenario xp_heap_field = {
     .seeds = seeds_field,
 };
 
-const struct xp_scenario xp_heap_field_reaper = {
+XP_SCENARIO(heap_field_reaper) = {
     .name = "heap-field-reaper",
     .what = "as heap-field; the other one is reaping, too",
     .threads = 2,

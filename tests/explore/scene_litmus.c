@@ -56,7 +56,7 @@ static const struct xp_seed seeds_buffering[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_litmus_buffering = {
+XP_SCENARIO(litmus_buffering) = {
     .name = "litmus-buffering",
     .what = "store, then load what the other stores",
     .threads = 2,
@@ -93,7 +93,7 @@ static const struct xp_seed seeds_message[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_litmus_message = {
+XP_SCENARIO(litmus_message) = {
     .name = "litmus-message",
     .what = "two plain stores, loaded in the other order",
     .threads = 2,
@@ -121,7 +121,7 @@ static const struct xp_seed seeds_count[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_litmus_count = {
+XP_SCENARIO(litmus_count) = {
     .name = "litmus-count",
     .what = "three threads count",
     .threads = 3,
@@ -153,7 +153,7 @@ static const struct xp_seed seeds_wake[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_litmus_wake = {
+XP_SCENARIO(litmus_wake) = {
     .name = "litmus-wake",
     .what = "wait while a word is 0, against store and wake",
     .threads = 2,

@@ -75,7 +75,7 @@ static const struct xp_seed seeds[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_mutex_two = {
+XP_SCENARIO(mutex_two) = {
     .name = "mutex-two",
     .what = "two threads lock and unlock; one may die anywhere",
     .threads = 2,
@@ -92,7 +92,7 @@ static const struct xp_seed seeds_three[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_mutex_three = {
+XP_SCENARIO(mutex_three) = {
     .name = "mutex-three",
     .what = "three threads lock and unlock; nobody dies",
     .threads = 3,
@@ -120,7 +120,7 @@ static const struct xp_seed seeds_dead[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_mutex_dead = {
+XP_SCENARIO(mutex_dead) = {
     .name = "mutex-dead",
     .what = "two threads take a dead one's lock over; one may die doing so",
     .threads = 2,
@@ -131,7 +131,7 @@ const struct xp_scenario xp_mutex_dead = {
     .seeds = seeds_dead,
 };
 
-const struct xp_scenario xp_mutex_dead_three = {
+XP_SCENARIO(mutex_dead_three) = {
     .name = "mutex-dead-three",
     .what = "three threads take a dead one's lock over",
     .threads = 3,

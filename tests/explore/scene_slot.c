@@ -142,7 +142,7 @@ static const struct xp_seed seeds_newcomers[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_slot_newcomers = {
+XP_SCENARIO(slot_newcomers) = {
     .name = "slot-newcomers",
     .what = "two newcomers, one free slot and one of a dead participant",
     .threads = 2,
@@ -170,7 +170,7 @@ static const struct xp_seed seeds_reapers[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_slot_reapers = {
+XP_SCENARIO(slot_reapers) = {
     .name = "slot-reapers",
     .what = "two reap one dead participant, and may die of it",
     .threads = 2,
@@ -192,7 +192,7 @@ static void setup_reaper_newcomer(void)
 	end();
 }
 
-const struct xp_scenario xp_slot_full = {
+XP_SCENARIO(slot_full) = {
     .name = "slot-full",
     .what = "one reaps the dead one whose slot the other needs",
     .threads = 2,
@@ -227,7 +227,7 @@ static const struct xp_seed seeds_leaving[] = {
     {NULL},
 };
 
-const struct xp_scenario xp_slot_leaving = {
+XP_SCENARIO(slot_leaving) = {
     .name = "slot-leaving",
     .what = "one leaves; the other needs its slot",
     .threads = 2,
@@ -250,7 +250,7 @@ static void setup_stale(void)
 	end();
 }
 
-const struct xp_scenario xp_slot_stale = {
+XP_SCENARIO(slot_stale) = {
     .name = "slot-stale",
     .what = "two reapers of a dead participant, and who moves in after it",
     .threads = 3,
