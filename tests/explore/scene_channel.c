@@ -369,7 +369,7 @@ static const struct xp_seed seeds_data[] = {
     XP_SEED("the event is not raised", "lshmi_ring", "&q->event", XP_SKIP),
     XP_SEED("append is a plain store", "attempt_publish", "slot_at(e, x)",
 	XP_WEAKEN),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(wait_data) = {
@@ -384,7 +384,7 @@ XP_SCENARIO(wait_data) = {
 static const struct xp_seed seeds_space[] = {
     XP_SEED("no membarrier", "kernel", "membarrier", XP_SKIP),
     XP_SEED("no wake", "kernel", "wake", XP_SKIP),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(wait_space) = {
@@ -402,7 +402,7 @@ static const struct xp_seed seeds_twice[] = {
 	"&q->sleeps", XP_DELAY),
     XP_SEED(
 	"the sleep is not counted", "lshmi_end_await", "&q->sleeps", XP_SKIP),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(wait_twice) = {
@@ -436,7 +436,7 @@ XP_SCENARIO(wait_many) = {
 
 static const struct xp_seed seeds_end[] = {
     XP_SEED("no wake", "kernel", "wake", XP_SKIP),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(wait_end) = {
@@ -454,7 +454,7 @@ static const struct xp_seed seeds_work[] = {
 	XP_WEAKEN),
     XP_SEED(
 	"append and READY are plain stores", "attempt_publish", "*", XP_WEAKEN),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(wait_work) = {
@@ -473,7 +473,7 @@ static const struct xp_seed seeds_room[] = {
 	XP_WEAKEN),
     XP_SEED("release is a plain store", "lshm_consumer_release", "&d->word",
 	XP_WEAKEN),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(wait_room) = {
@@ -502,7 +502,7 @@ XP_SCENARIO(wait_rooms) = {
 static const struct xp_seed seeds_append[] = {
     XP_SEED("append stores whatever it finds", "attempt_publish",
 	"slot_at(e, x)", XP_BLIND),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(log_append) = {
@@ -533,7 +533,7 @@ static uint64_t further(uint64_t cursor)
 static const struct xp_seed seeds_gate[] = {
     XP_SEED("the cursor is one too far", "move_cursor", "cursor", XP_ALTER,
 	.alter = further),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(log_gate) = {
@@ -565,7 +565,7 @@ static uint64_t nothing(uint64_t word)
 static const struct xp_seed seeds_recycle[] = {
     XP_SEED("what is not done is overwritten", "lshmi_log_done", "&d->word",
 	XP_ALTER, .alter = done),
-    {NULL},
+    {0},
 };
 
 static const struct xp_seed seeds_claim[] = {
@@ -573,7 +573,7 @@ static const struct xp_seed seeds_claim[] = {
 	XP_BLIND),
     XP_SEED("what is in the log is claimed, too", "lshmi_desc_in_log",
 	"slot_at(&e, position)", XP_ALTER, .alter = nothing),
-    {NULL},
+    {0},
 };
 
 /* All six descriptors are in use; those that leave the log are wanted. */
@@ -591,7 +591,7 @@ XP_SCENARIO(log_claim) = {
 static const struct xp_seed seeds_take[] = {
     XP_SEED("a take stores whatever it finds", "look_for_work", "&d->word",
 	XP_BLIND),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(log_take) = {
@@ -607,7 +607,7 @@ XP_SCENARIO(log_take) = {
 static const struct xp_seed seeds_redeliver[] = {
     XP_SEED("a redelivery stores whatever it finds", "lshmi_log_redeliver",
 	"&d->word", XP_BLIND),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(log_redeliver) = {
@@ -633,7 +633,7 @@ XP_SCENARIO(log_recycle) = {
 
 static const struct xp_seed seeds_join[] = {
     XP_SEED("joining makes plain stores", "join", "*", XP_WEAKEN),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(log_join) = {
@@ -648,7 +648,7 @@ XP_SCENARIO(log_join) = {
 static const struct xp_seed seeds_meet[] = {
     XP_SEED("who is joining counts as joined", "join", "&end[i].word", XP_ALTER,
 	.alter = joined),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(log_meet) = {

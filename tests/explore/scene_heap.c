@@ -141,7 +141,7 @@ static const struct xp_seed seeds_free[] = {
 	.alter = none),
     XP_SEED(
 	"allocating leaves no mark", "lshm_alloc", "&cl->words[i]", XP_SKIP),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(heap_free) = {
@@ -187,7 +187,7 @@ static const struct xp_seed seeds_adopt[] = {
     XP_SEED("adopting is a plain store", "adopt", "pm(r, p)", XP_BLIND),
     XP_SEED("a lane is given back before its blocks are swept", "sweep_words",
 	"&words[i]", XP_SKIP),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(heap_adopt) = {
@@ -255,7 +255,7 @@ static void check_pages(void)
 static const struct xp_seed seeds_pages[] = {
     XP_SEED(
 	"the lock is no compare-and-swap", "lshmi_lock", "&m->word", XP_BLIND),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(heap_pages) = {
@@ -356,7 +356,7 @@ static const struct xp_seed seeds_field[] = {
 	"lshmi_replace", "&rec->intent", XP_DELAY, .stores = 2),
     XP_SEED("a takeover decides nothing", "lshmi_lane_decide", "&rec->intent",
 	XP_SKIP),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(heap_field) = {

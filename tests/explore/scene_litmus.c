@@ -53,7 +53,7 @@ static const struct xp_seed seeds_buffering[] = {
     XP_SEED("one store is plain", "store_x_load_y", "word_x()", XP_WEAKEN),
     XP_SEED(
 	"the other store is plain", "store_y_load_x", "word_y()", XP_WEAKEN),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(litmus_buffering) = {
@@ -90,7 +90,7 @@ static void check_order(void)
 
 static const struct xp_seed seeds_message[] = {
     XP_SEED("stores the other way round", "send", "word_x()", XP_DELAY),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(litmus_message) = {
@@ -118,7 +118,7 @@ static void check_count(void)
 
 static const struct xp_seed seeds_count[] = {
     XP_SEED("a load and a store", "count", "word_x()", XP_WEAKEN),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(litmus_count) = {
@@ -150,7 +150,7 @@ static void rouse(void)
 static const struct xp_seed seeds_wake[] = {
     XP_SEED("no wake", "kernel", "wake", XP_SKIP),
     XP_SEED("nothing is stored", "rouse", "(uint32_t *)word_x()", XP_SKIP),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(litmus_wake) = {

@@ -72,7 +72,7 @@ static const struct xp_seed seeds[] = {
     XP_SEED("lock is no compare-and-swap", "lshmi_lock", "&m->word", XP_BLIND),
     XP_SEED("waiters bit is lost", "lshmi_lock", "&m->word", XP_ALTER,
 	.alter = no_waiters),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(mutex_two) = {
@@ -89,7 +89,7 @@ XP_SCENARIO(mutex_two) = {
 static const struct xp_seed seeds_three[] = {
     XP_SEED("unlock is a plain load and store", "lshmi_unlock", "&m->word",
 	XP_WEAKEN),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(mutex_three) = {
@@ -117,7 +117,7 @@ static void setup_dead(void)
 
 static const struct xp_seed seeds_dead[] = {
     XP_SEED("takeover is a plain store", "take_over", "&m->word", XP_BLIND),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(mutex_dead) = {

@@ -139,7 +139,7 @@ static void setup_newcomers(void)
 
 static const struct xp_seed seeds_newcomers[] = {
     XP_SEED("moving in is a plain store", "move_in", "&s->word", XP_BLIND),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(slot_newcomers) = {
@@ -167,7 +167,7 @@ static void setup_reapers(void)
 static const struct xp_seed seeds_reapers[] = {
     XP_SEED("to become the reaper is a plain store", "lshmi_reap",
 	"&r->slots[slot].word", XP_BLIND),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(slot_reapers) = {
@@ -224,7 +224,7 @@ static uint64_t free_at_once(uint64_t word)
 static const struct xp_seed seeds_leaving[] = {
     XP_SEED("the slot is free before it is swept", "lshmi_participant_detach",
 	"&s->word", XP_ALTER, .alter = free_at_once),
-    {NULL},
+    {0},
 };
 
 XP_SCENARIO(slot_leaving) = {
