@@ -490,7 +490,6 @@ XP_SCENARIO(wait_rooms) = {
     .what = "broadcast: two producers asleep for room, a consumer takes",
     .threads = 3,
     .bounds = {.preemptions = 3, .buffer = 2},
-    .full = {.preemptions = 2, .deaths = 1, .buffer = 2},
     CHANNEL,
     PROGRAM(LSHM_BROADCAST, 1, "AO BO Co Al Ap Al Bl", {"p", "p", "trtrtr"}),
     .patient = true,
