@@ -175,6 +175,26 @@ UT_TEST(dead_rescuer_is_followed, UT_EACH)
 	rescuer_stops(true);
 }
 
+/* A user of a channel that is dead is not said to be a living one. */
+UT_TEST(dead_users_keep_a_channel_for_a_while, UT_EACH)
+{
+	struct ut_child rescuer;
+	struct victim v;
+
+	UT_TRUE(start_rescuer(&v, &rescuer, 0));
+	crash_leave_stopped(&rescuer);
+	lshm_producer_close(v.out);
+	UT_EQ(-EBUSY, lshm_channel_remove(v.region, "c")); /* us */
+	lshm_consumer_close(v.in);
+	UT_EQ(-EAGAIN, lshm_channel_remove(v.region, "c"));
+	ut_continue(&rescuer);
+	ut_hear(rescuer.fd);
+	ut_say(rescuer.fd, 0);
+	ut_join(&rescuer);
+	UT_OK(lshm_channel_remove(v.region, "c"));
+	lshm_region_close(v.region);
+}
+
 static bool is_logged(void *arg)
 {
 	struct lshmi_header *header = arg;
