@@ -254,7 +254,7 @@ static void check_pages(void)
 
 static const struct xp_seed seeds_pages[] = {
     XP_SEED(
-	"the lock is no compare-and-swap", "lshmi_lock", "&m->word", XP_BLIND),
+	"the lock is no compare-and-swap", "quick_lock", "&m->word", XP_BLIND),
     {0},
 };
 
@@ -353,7 +353,7 @@ static void check_field(void)
 
 static const struct xp_seed seeds_field[] = {
     XP_SEED("the old block is taken before the intent is there",
-	"lshmi_replace", "&rec->intent", XP_DELAY, .stores = 2),
+	"lshmi_change", "&rec->intent", XP_DELAY, .stores = 2),
     XP_SEED("a takeover decides nothing", "lshmi_lane_decide", "&rec->intent",
 	XP_SKIP),
     {0},

@@ -69,8 +69,8 @@ static const struct xp_seed seeds[] = {
     XP_SEED("unlock is a plain load and store", "lshmi_unlock", "&m->word",
 	XP_WEAKEN),
     XP_SEED("no wake", "kernel", "wake", XP_SKIP),
-    XP_SEED("lock is no compare-and-swap", "lshmi_lock", "&m->word", XP_BLIND),
-    XP_SEED("waiters bit is lost", "lshmi_lock", "&m->word", XP_ALTER,
+    XP_SEED("lock is no compare-and-swap", "quick_lock", "&m->word", XP_BLIND),
+    XP_SEED("waiters bit is lost", "lock_slow", "&m->word", XP_ALTER,
 	.alter = no_waiters),
     {0},
 };
