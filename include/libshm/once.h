@@ -31,9 +31,9 @@ struct lshm_once {
  * @region:   [in] a participant's handle; an observer's where it is done
  * @once:     [in] inside @region
  * @init:     [in] does it: 0 or more, done; negative: not done, and this is
- *            what lshm_once_run() returns; no other caller runs at the same time.
- *            @earlier: how many attempts were begun before: each of them failed
- *            or died, and may have left half of it behind
+ *            what lshm_once_run() returns; no other caller runs at the same
+ *            time. @earlier: how many attempts were begun before: each of them
+ *            failed or died, and may have left half of it behind
  * @arg:      [in] passed on to @init
  * @deadline: [in] of waiting for another's attempt
  *
