@@ -74,7 +74,7 @@ struct lshmi_death {
  *   @*_lock     lock words, see mutex.c
  *   @heap_rover where the next search for pages begins; a page with a head;
  *               heap lock held
- *   @orphans    +1 whenever a slab loses its owner; a hint
+ *   @orphans    +1 by each sweep, after slabs have lost their owner; a hint
  *   @desc_segments  attached under directory_lock; segment k has
  *               64 << k descriptors, and is never given back
  *   @deaths     by reapers; @death_count by fetch-and-add

@@ -242,7 +242,8 @@ LSHM_API int lshm_consumer_wait(
  * @published:  messages ever published
  * @backlog:    broadcast: published, and not yet passed by the slowest
  *              consumer; work-sharing: published, and not yet done
- * @redelivered: messages given out again after a death or close
+ * @redelivered: messages given out again after a death or close; each reaper
+ *               that died doing so may have left one uncounted
  */
 struct lshm_channel_info {
 	uint32_t mode;

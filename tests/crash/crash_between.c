@@ -62,14 +62,22 @@ static void child_body(struct lshm_region *region, int fd, void *arg)
 	}
 }
 
-static bool count_down(void *arg, bool kernel)
+static bool count_down(void *arg)
 {
 	uint64_t *left = arg;
 
 	return --*left == 0;
 }
 
-static bool never(void *arg, bool kernel)
+static bool count_up(void *arg)
+{
+	uint64_t *n = arg;
+
+	++*n;
+	return false;
+}
+
+static bool never(void *arg)
 {
 	return false;
 }
@@ -93,22 +101,22 @@ static void meet(const struct meeting *m)
 	/* alone, to know how long it is, with the linker's work done */
 	for (int i = 0; i < 2; i++) {
 		n = 0;
-		UT_TRUE(!crash_step(&child, never, NULL, &n));
-		crash_step(&child, never, NULL, NULL);
+		UT_TRUE(!crash_step(&child, count_up, &n));
+		crash_step(&child, never, NULL);
 	}
 	stride = 1 + n * n / ut_scale(BUDGET);
 	for (uint64_t at = 1 + ut_random(&seed) % stride; at < n;
 	     at += stride) {
 		uint64_t left = at;
 
-		if (!crash_step(&child, count_down, &left, NULL))
+		if (!crash_step(&child, count_down, &left))
 			break; /* it came to an end sooner than before */
 		ret = m->between(region, s);
-		UT_TRUE(!crash_step(&child, never, NULL, NULL));
+		UT_TRUE(!crash_step(&child, never, NULL));
 		m->judge(s, (int)s->result, ret);
 		if (ret >= 0)
 			UT_TRUE(m->put_back(region, s) >= 0);
-		crash_step(&child, never, NULL, NULL); /* undoes, is ready */
+		crash_step(&child, never, NULL); /* undoes, is ready */
 		tried++;
 	}
 	printf("%5llu of %5llu instructions ... ", (unsigned long long)tried,

@@ -537,7 +537,7 @@ static void moment_body(struct lshm_region *region, int fd, void *arg)
 	crash_mark();
 }
 
-static bool has_changed(void *arg, bool kernel)
+static bool has_changed(void *arg)
 {
 	struct moment *m = arg;
 
@@ -552,7 +552,7 @@ static void kill_at(
 
 	ut_hear(child.fd);
 	crash_await_mark(&child);
-	UT_TRUE(crash_step(&child, has_changed, &m, NULL));
+	UT_TRUE(crash_step(&child, has_changed, &m));
 	ut_kill(&child);
 }
 

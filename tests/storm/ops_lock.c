@@ -190,7 +190,8 @@ static void use_once(struct worker *w)
 
 	a.pair = &l->once[a.i].pair;
 	begin(w, OTHERS, LSHM_FOREVER);
-	ret = lshm_once(w->region, &l->once[a.i].once, body, &a, LSHM_FOREVER);
+	ret = lshm_once_run(
+	    w->region, &l->once[a.i].once, body, &a, LSHM_FOREVER);
 	end(w);
 	if (!MAY_FAIL(ret, ENODATA))
 		return;
@@ -234,7 +235,7 @@ static void audit(struct books *b, void *shared)
 		struct attempt a = {.w = &w, .pair = &l->once[i].pair, .i = i};
 
 		do
-			ret = lshm_once(
+			ret = lshm_once_run(
 			    b->region, &l->once[i].once, body, &a, LSHM_NOW);
 		while (ret == -ENODATA);
 		UT_OK(ret);

@@ -31,10 +31,10 @@ static int init(void *arg, unsigned int earlier)
 		ut_hear(a->fd);
 	}
 	if (a->again) {
-		UT_ERR(-EDEADLK,
-		    lshm_once(a->region, &a->shared->once, init, a, LSHM_NOW));
-		UT_ERR(-EDEADLK, lshm_once(a->region, &a->shared->once, init, a,
-				     LSHM_FOREVER));
+		UT_ERR(-EDEADLK, lshm_once_run(a->region, &a->shared->once,
+				     init, a, LSHM_NOW));
+		UT_ERR(-EDEADLK, lshm_once_run(a->region, &a->shared->once,
+				     init, a, LSHM_FOREVER));
 	}
 	if (a->ret >= 0)
 		SYNC_LOAD(a->shared->done) = a->shared->done + 1;
@@ -45,7 +45,7 @@ static int try(struct lshm_region *region, struct attempt a, int64_t deadline)
 {
 	a.region = region;
 	a.shared = sync_find(region);
-	return lshm_once(region, &a.shared->once, init, &a, deadline);
+	return lshm_once_run(region, &a.shared->once, init, &a, deadline);
 }
 
 #define ATTEMPT(...) ((struct attempt){__VA_ARGS__})
@@ -84,7 +84,8 @@ UT_TEST(done_once, UT_EACH)
 	UT_EQ(1, s->done);
 	UT_EQ(3, s->begun);
 	UT_EQ(3, s->once.attempts);
-	UT_ERR(-EINVAL, lshm_once(region, &here, init, NULL, LSHM_NOW), "once");
+	UT_ERR(-EINVAL, lshm_once_run(region, &here, init, NULL, LSHM_NOW),
+	    "once");
 	lshm_region_close(looks);
 	lshm_region_close(region);
 }

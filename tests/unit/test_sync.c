@@ -52,7 +52,7 @@ static void holds_nothing(struct lshm_region *none, int fd, void *arg)
 	UT_ERR(-ECHILD, lshm_barrier_join(r, &s->barrier));
 	UT_ERR(-ECHILD, lshm_barrier_wait(r, &s->barrier, LSHM_NOW));
 	UT_ERR(-ECHILD, lshm_barrier_leave(r, &s->barrier));
-	UT_ERR(-ECHILD, lshm_once(r, &s->once, init, NULL, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_once_run(r, &s->once, init, NULL, LSHM_NOW));
 }
 
 UT_TEST(fork_child_holds_nothing, UT_EACH)
@@ -153,7 +153,8 @@ static int await(struct lshm_region *region, struct shared *s, uint64_t what)
 		UT_OK(lshm_barrier_join(region, &s->barrier));
 		return lshm_barrier_wait(region, &s->barrier, LSHM_FOREVER);
 	default:
-		return lshm_once(region, &s->once, init, NULL, LSHM_FOREVER);
+		return lshm_once_run(
+		    region, &s->once, init, NULL, LSHM_FOREVER);
 	}
 }
 

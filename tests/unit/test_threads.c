@@ -502,7 +502,7 @@ static void *does_once(void *arg)
 	int ret;
 
 	do
-		ret = lshm_once(w->region, &o->once, does, o, LSHM_FOREVER);
+		ret = lshm_once_run(w->region, &o->once, does, o, LSHM_FOREVER);
 	while (ret == -EIO);
 	UT_EQ(0, ret);
 	UT_EQ(20, o->done);
