@@ -94,6 +94,8 @@ long lshm_ioctl(void *private, const struct lshm_call *call, void __user *u)
 	ret = call->run(private, &a, &new);
 	if (call->out && answers(ret) &&
 		lshm_struct_put(u, size, &a, call->size)) {
+		if (ret == 0 && new.made)
+			lshm_region_unlink(new.made);
 		if (ret == 0 && call->makes_fd)
 			fput(new.file);
 		ret = -EFAULT;
@@ -199,6 +201,7 @@ static int do_create(void *p, union lshm_args *args, struct lshm_new_fd *fd)
 		lshm_region_unlink(r);
 	} else {
 		ret = 0;
+		fd->made = r; /* which the file holds */
 		a->fd = fd->fd;
 		a->id = r->id;
 	}

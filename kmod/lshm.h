@@ -138,6 +138,7 @@ int lshm_struct_put(void __user *u, u32 usize, const void *k, size_t ksize);
 struct lshm_new_fd {
 	struct file *file;
 	int fd;
+	struct lshm_region *made; /* with it: loses its name if that fails */
 };
 
 union lshm_args {

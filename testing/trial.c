@@ -243,9 +243,13 @@ static void read_proc(pid_t pid, const char *name, char *line, int capacity)
 		fclose(file);
 }
 
-/* Does it sleep on a futex? Where the kernel does not tell: does it sleep? */
+/*
+ * Does it sleep in the library's way: on a futex, or in the kernel module's
+ * call? Where the kernel does not tell: does it sleep?
+ */
 static bool sleeps(pid_t pid)
 {
+	long call;
 	char line[512], *state;
 
 	read_proc(pid, "stat", line, sizeof(line));
@@ -253,7 +257,8 @@ static bool sleeps(pid_t pid)
 	if (!state || strncmp(state, ") S", 3) != 0)
 		return false;
 	read_proc(pid, "syscall", line, sizeof(line));
-	return !line[0] || strtol(line, NULL, 10) == SYS_futex;
+	call = strtol(line, NULL, 10);
+	return !line[0] || call == SYS_futex || call == SYS_ioctl;
 }
 
 static void start_other(struct lshm_region *region)

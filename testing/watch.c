@@ -8,12 +8,14 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <libshm/testing.h>
+#include <libshm/uapi.h>
 
 static uint64_t mix(uint64_t digest, uint64_t value)
 {
@@ -49,17 +51,35 @@ static int descriptor(struct lshm_region *region)
 	return fd;
 }
 
-/* All locks that other descriptions have on the file, and its size. */
+/* See what the file has grown by. */
+static void extend(struct watch *w, uint64_t size)
+{
+	if (size > w->max_size)
+		size = w->max_size;
+	if (size <= w->size)
+		return;
+	if (mmap((char *)(uintptr_t)w->region + w->size, size - w->size,
+		PROT_READ, MAP_SHARED | MAP_FIXED, w->fd,
+		(off_t)w->size) == MAP_FAILED)
+		lshm_testing_fail("the region cannot be watched: %m");
+	w->size = size;
+}
+
+/* All locks that other descriptions have on the file, or claims; its size. */
 static uint64_t look_at_kernel(struct watch *w)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct lshm_ioc_peer peer = {.size = sizeof(peer)};
 	uint64_t digest = 0;
 	struct stat st;
 
+	for (; peer.slot < w->slots; peer.slot++) {
+		peer.flags = 0;
+		if (ioctl(w->fd, LSHM_IOC_PEER, &peer) == 0 && peer.flags)
+			digest = mix(digest, peer.slot + 1);
+	}
 	if (fstat(w->fd, &st) == 0) {
-		w->size = (uint64_t)st.st_size < w->max_size
-			      ? (uint64_t)st.st_size
-			      : w->max_size;
+		extend(w, (uint64_t)st.st_size);
 		digest = mix(digest, (uint64_t)st.st_size);
 		digest = mix(digest, (uint64_t)st.st_blocks);
 	}
@@ -85,12 +105,15 @@ void watch_open(struct watch *w, struct lshm_region *region)
 	memset(w, 0, sizeof(*w));
 	LSHM_TESTING_EXPECT(lshm_region_stat(region, &info) == 0);
 	w->max_size = info.max_size;
+	if (info.backend == LSHM_BACKEND_KERNEL)
+		w->slots = info.max_participants;
 	w->fd = descriptor(region);
 	if (w->fd < 0 || w->max_size > WATCH_PAGES * WATCH_PAGE)
 		lshm_testing_fail("the region cannot be watched: it is larger "
 				  "than %d MiB, or has no file",
 		    WATCH_PAGES / 256);
-	w->region = mmap(NULL, w->max_size, PROT_READ, MAP_SHARED, w->fd, 0);
+	w->region = mmap(NULL, w->max_size, PROT_NONE,
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	w->start = mmap(NULL, w->max_size, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	w->before = mmap(NULL, w->max_size, PROT_READ | PROT_WRITE,
@@ -99,6 +122,7 @@ void watch_open(struct watch *w, struct lshm_region *region)
 	if (w->region == MAP_FAILED || w->start == MAP_FAILED ||
 	    w->before == MAP_FAILED || !w->pages)
 		lshm_testing_fail("no memory to watch the region: %m");
+	look_at_kernel(w);
 }
 
 /* Pages beyond the end of the file cannot be looked at yet. */

@@ -25,13 +25,14 @@ struct watch_pages {
 struct watch {
 	int fd;
 	uint64_t max_size;
-	uint64_t size;	    /* of the file, by now */
+	uint64_t size;	    /* of the file, by now; as much is mapped */
+	uint32_t slots;	    /* kernel backend: who holds them is looked at */
 	const char *region; /* as it is */
 	char *start;	    /* as it was when the watch began */
 	char *before;	    /* as last seen */
 	uint32_t *pages;    /* what is compared */
 	uint32_t count;
-	uint64_t kernel; /* a digest of the file's locks and its size */
+	uint64_t kernel; /* a digest of the file's locks, or claims, and size */
 	uint64_t digest; /* of which words differ from @start */
 };
 

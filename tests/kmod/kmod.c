@@ -224,6 +224,63 @@ void kill_and_reap(pid_t pid)
 	CHECK(waitpid(pid, NULL, 0) == pid);
 }
 
+/* -- fault injection ------------------------------------------------------ */
+
+#define FAIL_NTH "/proc/thread-self/fail-nth"
+
+static int fail_nth = -1;
+
+/* Faults of all kinds, of allocations that may sleep too, without a word. */
+static void set_up_injection(void)
+{
+	static const char *const set[][2] = {
+	    {"failslab/ignore-gfp-wait", "N"},
+	    {"failslab/verbose", "0"},
+	    {"fail_page_alloc/ignore-gfp-wait", "N"},
+	    {"fail_page_alloc/min-order", "0"},
+	    {"fail_page_alloc/verbose", "0"},
+	    {"fail_usercopy/verbose", "0"},
+	};
+	char path[100];
+
+	for (size_t i = 0; i < sizeof(set) / sizeof(*set); i++) {
+		int fd;
+
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s", set[i][0]);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0 || write(fd, set[i][1], 1) != 1)
+			printf("# %s: %s\n", path, strerror(errno));
+		close(fd);
+	}
+}
+
+bool can_inject(void)
+{
+	return access(FAIL_NTH, F_OK) == 0;
+}
+
+void inject(unsigned int nth)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u", nth);
+
+	if (fail_nth < 0)
+		fail_nth = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
+	CHECK(pwrite(fail_nth, text, (size_t)n, 0) == n);
+}
+
+bool injected(void)
+{
+	char text[16] = "";
+	/* It may be this very call to which it happens: then not to another. */
+	bool reached =
+	    pread(fail_nth, text, sizeof(text) - 1, 0) > 0 && atoi(text) == 0;
+
+	while (pwrite(fail_nth, "0", 1, 0) != 1)
+		;
+	return reached;
+}
+
 /* -- the harness ---------------------------------------------------------- */
 
 static unsigned int module_users(void)
@@ -275,6 +332,7 @@ static bool nothing_left(void)
 
 static bool run(const struct test *t)
 {
+	const char *limit = getenv("LSHM_TEST_TIMEOUT");
 	int status;
 	pid_t pid;
 
@@ -282,7 +340,7 @@ static bool run(const struct test *t)
 	pid = fork();
 	if (pid == 0) {
 		setpgid(0, 0);
-		alarm(WATCHDOG);
+		alarm(limit ? (unsigned int)atoi(limit) : WATCHDOG);
 		close(ctl);
 		ctl = open(LSHM_IOC_DEVICE, O_RDWR | O_CLOEXEC);
 		CHECK(ctl >= 0);
@@ -310,8 +368,10 @@ static bool wanted(const char *name, char **prefixes)
 
 int main(int argc, char **argv)
 {
-	static const struct test *const all[] = {tests_calls, tests_rights,
-	    tests_mapping, tests_wait, tests_claim, tests_limits};
+	static const struct test none[] = {{0}};
+	const struct test *const all[] = {tests_calls, tests_rights,
+	    tests_mapping, tests_wait, tests_claim, tests_limits,
+	    can_inject() ? tests_fail : none};
 	unsigned int count = 0, bad = 0;
 	struct lshm_ioc_info i;
 
@@ -322,6 +382,8 @@ int main(int argc, char **argv)
 	}
 	info_now(&i);
 	page = i.page_size;
+	if (can_inject())
+		set_up_injection();
 	for (size_t n = 0; n < sizeof(all) / sizeof(*all); n++)
 		for (const struct test *t = all[n]; t->name; t++)
 			count += wanted(t->name, argv + (argc > 0));

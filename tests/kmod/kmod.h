@@ -31,7 +31,7 @@ struct test {
 
 /* One table in each file, ended by an empty row. */
 extern const struct test tests_calls[], tests_rights[], tests_mapping[],
-    tests_wait[], tests_claim[], tests_limits[];
+    tests_wait[], tests_claim[], tests_limits[], tests_fail[];
 
 void failed(const char *file, int line, const char *what);
 
@@ -82,6 +82,14 @@ int wake_word(int fd, uint64_t offset, uint32_t count);
 
 /* Until @count sleep in the region. */
 void until_waiters(int fd, unsigned int count);
+
+/*
+ * On a kernel with fault injection: the @nth allocation or copy of user memory
+ * that this thread has the kernel make fails. injected(): has it? and no more.
+ */
+bool can_inject(void);
+void inject(unsigned int nth);
+bool injected(void);
 
 pid_t child(void);	     /* fork(); the child dies with its parent */
 void exited_well(pid_t pid); /* it ends with status 0 */
