@@ -342,14 +342,14 @@ static void channel_begin(struct storm *s, const struct lshm_channel_opts *opts)
 
 	storm_begin(s);
 	s->opts = opts;
-	s->out = producer(s->region, opts);
+	s->out = producer(s->region, "c", opts);
 	for (int i = 0; i < 60; i++) /* the descriptors come now, and stay */
 		UT_OK(lshm_producer_loan(s->out, 1, LSHM_NOW, &loan));
 	lshm_producer_close(s->out);
 	UT_OK(lshm_channel_remove(s->region, "c"));
 	s->books = CRASH_BOOKS(s->region);
-	s->out = producer(s->region, opts);
-	s->in = consumer(s->region, opts);
+	s->out = producer(s->region, "c", opts);
+	s->in = consumer(s->region, "c", opts);
 }
 
 static void channel_end(struct storm *s)
@@ -358,14 +358,6 @@ static void channel_end(struct storm *s)
 	lshm_consumer_close(s->in);
 	UT_OK(lshm_channel_remove(s->region, "c"));
 	storm_end(s);
-}
-
-static struct lshm_channel_info channel_info(struct storm *s)
-{
-	struct lshm_channel_info info;
-
-	UT_OK(lshm_channel_stat(s->region, "c", &info));
-	return info;
 }
 
 static int loan_and_publish(
@@ -389,7 +381,7 @@ static int loan_and_publish(
 static void publish_body(struct lshm_region *region, int fd, void *arg)
 {
 	struct storm *s = arg;
-	struct lshm_producer *out = producer(region, s->opts);
+	struct lshm_producer *out = producer(region, "c", s->opts);
 
 	ut_say(fd, 0);
 	for (;;)
@@ -424,10 +416,10 @@ static void all_was_got(struct storm *s)
 {
 	while (take_next(s))
 		;
-	UT_EQ(s->next, channel_info(s).published);
-	UT_EQ(0, channel_info(s).backlog);
-	UT_EQ(1, channel_info(s).producers);
-	UT_EQ(1, channel_info(s).consumers);
+	UT_EQ(s->next, channel_info(s->region, "c").published);
+	UT_EQ(0, channel_info(s->region, "c").backlog);
+	UT_EQ(1, channel_info(s->region, "c").producers);
+	UT_EQ(1, channel_info(s->region, "c").consumers);
 	UT_EQ(0, CRASH_BOOKS(s->region).participants - 1);
 }
 
@@ -464,7 +456,7 @@ static struct fate {
 static void take_work_body(struct lshm_region *region, int fd, void *arg)
 {
 	struct storm *s = arg;
-	struct lshm_consumer *in = consumer(region, s->opts);
+	struct lshm_consumer *in = consumer(region, "c", s->opts);
 	struct lshm_message held[4];
 	unsigned int n = 0;
 
@@ -512,7 +504,7 @@ static void all_was_done(struct storm *s)
 		fates[m.sequence].released = 1;
 		UT_OK(lshm_consumer_release(s->in, &m));
 	}
-	info = channel_info(s);
+	info = channel_info(s->region, "c");
 	UT_EQ(0, info.backlog);
 	UT_EQ(1, info.consumers);
 	UT_CMP(info.published, <, FATES);
@@ -537,7 +529,7 @@ UT_TEST(take_and_release_work, UT_EACH)
 static void take_broadcast_body(struct lshm_region *region, int fd, void *arg)
 {
 	struct storm *s = arg;
-	struct lshm_consumer *in = consumer(region, s->opts);
+	struct lshm_consumer *in = consumer(region, "c", s->opts);
 	struct lshm_message held[4];
 	uint64_t first;
 
@@ -577,8 +569,8 @@ static void ends_body(struct lshm_region *region, int fd, void *arg)
 
 	ut_say(fd, 0);
 	for (;;) {
-		struct lshm_producer *out = producer(region, s->opts);
-		struct lshm_consumer *in = consumer(region, s->opts);
+		struct lshm_producer *out = producer(region, "c", s->opts);
+		struct lshm_consumer *in = consumer(region, "c", s->opts);
 
 		if (ut_random(&s->seed) % 2)
 			loan_and_publish(out, 1 + 5 * s->seed, LSHM_NOW);
@@ -612,7 +604,7 @@ static void channels(struct lshm_region *region, const char *name)
 
 	for (int i = 0; i < 2; i++) {
 		UT_OK(lshm_producer_open(&out, region, name, &broadcast));
-		send_number(out, 1);
+		UT_OK(send_number(out, 1, UT_SOON));
 		lshm_producer_close(out);
 	}
 	UT_OK(lshm_channel_remove(region, name));

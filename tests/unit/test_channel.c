@@ -4,37 +4,9 @@
  *
  * What needs several processes is in test_channel_processes.c.
  */
-#include "unit.h"
+#include "channels.h"
 
 static const uint32_t modes[] = {LSHM_BROADCAST, LSHM_WORK};
-
-static struct lshm_producer *producer(struct lshm_region *region, uint32_t mode,
-    uint32_t depth, uint64_t max_message)
-{
-	struct lshm_producer *out;
-
-	UT_OK(lshm_producer_open(&out, region, "c",
-	    &(struct lshm_channel_opts)LSHM_CHANNEL_OPTS(.mode = mode,
-		.depth = depth, .max_message = max_message)));
-	return out;
-}
-
-static struct lshm_consumer *consumer(struct lshm_region *region)
-{
-	struct lshm_consumer *in;
-
-	UT_OK(lshm_consumer_open(&in, region, "c", NULL));
-	return in;
-}
-
-static struct lshm_channel_info stat_of(struct lshm_region *region)
-{
-	struct lshm_channel_info info;
-
-	memset(&info, 0xff, sizeof(info));
-	UT_OK(lshm_channel_stat(region, "c", &info));
-	return info;
-}
 
 static struct lshm_heap_info heap_of(struct lshm_region *region)
 {
@@ -42,22 +14,6 @@ static struct lshm_heap_info heap_of(struct lshm_region *region)
 
 	UT_OK(lshm_heap_stat(region, &info));
 	return info;
-}
-
-static void send_number(struct lshm_producer *out, uint64_t number)
-{
-	UT_OK(lshm_producer_send(out, &number, sizeof(number), LSHM_NOW));
-}
-
-static uint64_t receive_number(struct lshm_consumer *in)
-{
-	uint64_t number;
-	size_t size;
-
-	UT_OK(lshm_consumer_receive(
-	    in, &number, sizeof(number), &size, LSHM_NOW));
-	UT_EQ(sizeof(number), size);
-	return number;
 }
 
 /* Run a test in both modes, each with a region of its own. */
@@ -78,8 +34,9 @@ static uint64_t receive_number(struct lshm_consumer *in)
 
 UT_MODES(loan_publish_take_release)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 1000);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 8, .max_message = 1000));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message = {0};
 	char *text;
 
@@ -106,8 +63,9 @@ UT_MODES(loan_publish_take_release)
 
 UT_MODES(discard)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 1000);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 8, .max_message = 1000));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 	uint64_t before = heap_of(region).draft_blocks;
 	void *loan;
@@ -117,7 +75,7 @@ UT_MODES(discard)
 	UT_ERR(-EINVAL, lshm_producer_discard(out, loan), "loan");
 	UT_ERR(-EINVAL, lshm_producer_publish(out, loan, LSHM_NOW), "loan");
 	UT_ERR(-EAGAIN, lshm_consumer_take(in, &message, LSHM_NOW));
-	send_number(out, 1);
+	UT_OK(send_number(out, 1, LSHM_NOW));
 	UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
 	UT_EQ(0, message.sequence); /* what was discarded has none */
 	UT_OK(lshm_consumer_release(in, &message));
@@ -128,8 +86,9 @@ UT_MODES(discard)
 
 UT_MODES(sizes)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 300000);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 4, .max_message = 300000));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	static uint8_t data[300001], seen[300001];
 	struct lshm_message message;
 	size_t size, n = 0;
@@ -160,8 +119,9 @@ UT_MODES(sizes)
 
 UT_MODES(empty_messages)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 10);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 4, .max_message = 10));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 	size_t size = 77;
 	void *loan;
@@ -180,8 +140,9 @@ UT_MODES(empty_messages)
 
 UT_MODES(too_large)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 100);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 4, .max_message = 100));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	char buffer[101] = {0};
 	size_t size = 0;
 	void *loan = out;
@@ -200,25 +161,26 @@ UT_MODES(too_large)
 	    -EMSGSIZE, lshm_consumer_receive(in, buffer, 0, &size, LSHM_NOW));
 	UT_OK(lshm_consumer_receive(in, buffer, 100, &size, LSHM_NOW));
 	UT_EQ(100, size);
-	UT_EQ(0, stat_of(region).redelivered);
+	UT_EQ(0, channel_info(region, "c").redelivered);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
 
 UT_MODES(sequence)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 4));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 
 	for (uint64_t i = 0; i < ut_scale(10000); i++) {
-		send_number(out, i * 3);
+		UT_OK(send_number(out, i * 3, LSHM_NOW));
 		UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
 		UT_EQ(i, message.sequence);
 		UT_EQ(i * 3, *(const uint64_t *)message.data);
 		UT_OK(lshm_consumer_release(in, &message));
 	}
-	UT_EQ(ut_scale(10000), stat_of(region).published);
+	UT_EQ(ut_scale(10000), channel_info(region, "c").published);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
@@ -227,8 +189,9 @@ UT_MODES(sequence)
 
 UT_MODES(many_loans)
 {
-	struct lshm_producer *out = producer(region, mode, 128, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 128));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	uint64_t *loans[64];
 	void *more;
 
@@ -248,7 +211,7 @@ UT_MODES(many_loans)
 	}
 	for (uint64_t i = 64; i; i--)
 		if (i % 2)
-			UT_EQ(i - 1, receive_number(in));
+			UT_EQ(i - 1, receive_number(in, LSHM_NOW));
 	UT_OK(lshm_producer_loan(out, 8, LSHM_NOW, &more));
 	lshm_consumer_close(in);
 	lshm_producer_close(out); /* with a loan open */
@@ -257,12 +220,13 @@ UT_MODES(many_loans)
 
 UT_MODES(many_holds)
 {
-	struct lshm_producer *out = producer(region, mode, 128, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 128));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message held[64], more;
 
 	for (uint64_t i = 0; i < 65; i++)
-		send_number(out, i);
+		UT_OK(send_number(out, i, LSHM_NOW));
 	for (uint64_t i = 0; i < 64; i++) {
 		UT_OK(lshm_consumer_take(in, &held[i], LSHM_NOW));
 		UT_EQ(i, *(const uint64_t *)held[i].data);
@@ -280,17 +244,19 @@ UT_MODES(many_holds)
 	UT_OK(lshm_consumer_take(in, &more, LSHM_NOW));
 	UT_EQ(64, more.sequence);
 	UT_OK(lshm_consumer_release(in, &more));
-	UT_EQ(0, stat_of(region).backlog);
+	UT_EQ(0, channel_info(region, "c").backlog);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
 
 UT_MODES(not_mine)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_producer *other_out = producer(region, mode, 8, 0);
-	struct lshm_consumer *in = consumer(region);
-	struct lshm_consumer *other_in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_producer *other_out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
+	struct lshm_consumer *other_in = consumer(region, "c", NULL);
 	struct lshm_message message, copy;
 	void *loan;
 	char here[16];
@@ -321,15 +287,16 @@ UT_MODES(not_mine)
 
 UT_MODES(back_pressure)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 4));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message first, message;
 	int64_t deadline;
 	void *loan;
 
 	for (uint64_t i = 0; i < 4; i++)
-		send_number(out, i);
-	UT_EQ(4, stat_of(region).backlog);
+		UT_OK(send_number(out, i, LSHM_NOW));
+	UT_EQ(4, channel_info(region, "c").backlog);
 	UT_OK(lshm_producer_loan(out, 8, LSHM_NOW, &loan));
 	UT_ERR(-EAGAIN, lshm_producer_publish(out, loan, LSHM_NOW), "full");
 	deadline = UT_BRIEF;
@@ -346,10 +313,10 @@ UT_MODES(back_pressure)
 	UT_OK(lshm_consumer_release(in, &first));
 	*(uint64_t *)loan = 4; /* the loan is still the caller's */
 	UT_OK(lshm_producer_publish(out, loan, LSHM_NOW));
-	send_number(out, 5);
+	UT_OK(send_number(out, 5, LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW), "full");
 	for (uint64_t i = 2; i < 6; i++)
-		UT_EQ(i, receive_number(in));
+		UT_EQ(i, receive_number(in, LSHM_NOW));
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
@@ -358,16 +325,17 @@ UT_MODES(back_pressure)
 UT_TEST(work_before_any_consumer, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_WORK, 4, 0);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_WORK, .depth = 4));
 	struct lshm_consumer *in;
 
 	for (uint64_t i = 0; i < 4; i++)
-		send_number(out, i);
+		UT_OK(send_number(out, i, LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW), "full");
 	UT_ERR(-ETIMEDOUT, lshm_producer_send(out, "x", 1, UT_BRIEF), "full");
-	in = consumer(region);
+	in = consumer(region, "c", NULL);
 	for (uint64_t i = 0; i < 4; i++)
-		UT_EQ(i, receive_number(in));
+		UT_EQ(i, receive_number(in, LSHM_NOW));
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 	lshm_region_close(region);
@@ -375,12 +343,13 @@ UT_TEST(work_before_any_consumer, UT_EACH)
 
 UT_MODES(consumers_gone)
 {
-	struct lshm_producer *out = producer(region, mode, 2, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 2));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	void *loan;
 	int ret = 0;
 
-	send_number(out, 0);
+	UT_OK(send_number(out, 0, LSHM_NOW));
 	lshm_consumer_close(in);
 	UT_OK(lshm_producer_loan(out, 8, LSHM_NOW, &loan));
 	/* in broadcast nobody has to be waited for; work is kept */
@@ -393,9 +362,9 @@ UT_MODES(consumers_gone)
 		UT_ERR(-EPIPE, lshm_producer_publish(out, loan, LSHM_FOREVER),
 		    "consumer");
 		/* one who joins now gets it going again */
-		in = consumer(region);
+		in = consumer(region, "c", NULL);
 		if (mode == LSHM_WORK) {
-			UT_EQ(0, receive_number(in));
+			UT_EQ(0, receive_number(in, LSHM_NOW));
 			UT_OK(lshm_producer_publish(out, loan, LSHM_NOW));
 		}
 		lshm_consumer_close(in);
@@ -407,19 +376,21 @@ UT_MODES(consumers_gone)
 
 UT_MODES(end_of_stream)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_producer *other = producer(region, mode, 8, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_producer *other =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 	void *loan;
 
-	send_number(out, 0);
-	send_number(out, 1);
+	UT_OK(send_number(out, 0, LSHM_NOW));
+	UT_OK(send_number(out, 1, LSHM_NOW));
 	UT_OK(lshm_producer_loan(other, 8, LSHM_NOW, &loan));
 	UT_OK(lshm_producer_end(out));
 	UT_OK(lshm_producer_end(out)); /* it does no harm twice */
 	UT_OK(lshm_producer_end(other));
-	UT_EQ(1, stat_of(region).ended);
+	UT_EQ(1, channel_info(region, "c").ended);
 	/* nothing more, by anybody */
 	UT_ERR(-ESHUTDOWN, lshm_producer_send(out, "x", 1, LSHM_NOW), "end");
 	UT_ERR(-ESHUTDOWN, lshm_producer_publish(other, loan, LSHM_FOREVER),
@@ -427,12 +398,12 @@ UT_MODES(end_of_stream)
 	UT_OK(lshm_producer_discard(other, loan)); /* it still was other's */
 	UT_ERR(
 	    -ESHUTDOWN, lshm_producer_loan(other, 8, LSHM_NOW, &loan), "end");
-	UT_EQ(0, receive_number(in));
+	UT_EQ(0, receive_number(in, LSHM_NOW));
 	UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
 	UT_OK(lshm_consumer_release(in, &message));
 	UT_ERR(-ENODATA, lshm_consumer_take(in, &message, LSHM_NOW), "end");
 	UT_ERR(-ENODATA, lshm_consumer_take(in, &message, LSHM_FOREVER), "end");
-	UT_EQ(2, stat_of(region).published);
+	UT_EQ(2, channel_info(region, "c").published);
 	lshm_producer_close(out);
 	lshm_producer_close(other);
 	/* ended is not "everybody died" */
@@ -444,12 +415,13 @@ UT_MODES(end_of_stream)
 UT_TEST(end_waits_for_what_is_held, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_WORK, 8, 0);
-	struct lshm_consumer *one = consumer(region);
-	struct lshm_consumer *two = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_WORK, .depth = 8));
+	struct lshm_consumer *one = consumer(region, "c", NULL);
+	struct lshm_consumer *two = consumer(region, "c", NULL);
 	struct lshm_message message, other;
 
-	send_number(out, 7);
+	UT_OK(send_number(out, 7, LSHM_NOW));
 	UT_OK(lshm_producer_end(out));
 	UT_OK(lshm_consumer_take(one, &message, LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_consumer_take(two, &other, LSHM_NOW));
@@ -458,7 +430,7 @@ UT_TEST(end_waits_for_what_is_held, UT_EACH)
 	UT_OK(lshm_consumer_take(two, &other, LSHM_NOW));
 	UT_EQ(message.sequence, other.sequence);
 	UT_EQ(2, other.deliveries);
-	UT_EQ(1, stat_of(region).redelivered);
+	UT_EQ(1, channel_info(region, "c").redelivered);
 	UT_OK(lshm_consumer_release(two, &other));
 	UT_ERR(-ENODATA, lshm_consumer_take(two, &other, LSHM_NOW), "end");
 	lshm_consumer_close(two);
@@ -468,20 +440,21 @@ UT_TEST(end_waits_for_what_is_held, UT_EACH)
 
 UT_MODES(producers_gone)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 
-	send_number(out, 5);
+	UT_OK(send_number(out, 5, LSHM_NOW));
 	lshm_producer_close(out);
-	UT_EQ(5, receive_number(in)); /* what was published stays */
+	UT_EQ(5, receive_number(in, LSHM_NOW)); /* what was published stays */
 	UT_ERR(-EPIPE, lshm_consumer_take(in, &message, LSHM_NOW), "producer");
 	UT_ERR(
 	    -EPIPE, lshm_consumer_take(in, &message, LSHM_FOREVER), "producer");
-	out = producer(region, mode, 8, 0);
+	out = producer(region, "c", UT_CHANNEL(mode, .depth = 8));
 	UT_ERR(-EAGAIN, lshm_consumer_take(in, &message, LSHM_NOW));
-	send_number(out, 6);
-	UT_EQ(6, receive_number(in));
+	UT_OK(send_number(out, 6, LSHM_NOW));
+	UT_EQ(6, receive_number(in, LSHM_NOW));
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
@@ -511,30 +484,31 @@ UT_TEST(close_null, UT_ONCE)
 UT_TEST(broadcast_to_all, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_BROADCAST, 8, 0);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_BROADCAST, .depth = 8));
 	struct lshm_consumer *in[5];
 
 	for (size_t i = 0; i < 5; i++)
-		in[i] = consumer(region);
+		in[i] = consumer(region, "c", NULL);
 	for (uint64_t n = 0; n < 100; n++) {
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 		for (size_t i = 0; i < 5; i++)
-			UT_EQ(n, receive_number(in[i]));
+			UT_EQ(n, receive_number(in[i], LSHM_NOW));
 	}
 	/* the slowest one sets the pace */
 	for (uint64_t n = 0; n < 8; n++)
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 	for (size_t i = 1; i < 5; i++)
-		UT_EQ(0, receive_number(in[i]));
+		UT_EQ(0, receive_number(in[i], LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW), "full");
-	UT_EQ(8, stat_of(region).backlog);
+	UT_EQ(8, channel_info(region, "c").backlog);
 	lshm_consumer_close(in[0]); /* and when it leaves, no more */
-	send_number(out, 8);
-	UT_EQ(8, stat_of(region).backlog);
+	UT_OK(send_number(out, 8, LSHM_NOW));
+	UT_EQ(8, channel_info(region, "c").backlog);
 	for (size_t i = 1; i < 5; i++)
 		for (uint64_t n = 1; n < 9; n++)
-			UT_EQ(n, receive_number(in[i]));
-	UT_EQ(0, stat_of(region).backlog);
+			UT_EQ(n, receive_number(in[i], LSHM_NOW));
+	UT_EQ(0, channel_info(region, "c").backlog);
 	for (size_t i = 1; i < 5; i++)
 		lshm_consumer_close(in[i]);
 	lshm_producer_close(out);
@@ -545,24 +519,25 @@ UT_TEST(broadcast_to_all, UT_EACH)
 UT_TEST(broadcast_joiners, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_BROADCAST, 8, 0);
-	struct lshm_consumer *early = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_BROADCAST, .depth = 8));
+	struct lshm_consumer *early = consumer(region, "c", NULL);
 
 	for (uint64_t n = 0; n < 100; n++) {
 		struct lshm_consumer *late;
 		struct lshm_message message;
 
-		send_number(out, 3 * n);
-		late = consumer(region);
-		send_number(out, 3 * n + 1);
-		send_number(out, 3 * n + 2);
+		UT_OK(send_number(out, 3 * n, LSHM_NOW));
+		late = consumer(region, "c", NULL);
+		UT_OK(send_number(out, 3 * n + 1, LSHM_NOW));
+		UT_OK(send_number(out, 3 * n + 2, LSHM_NOW));
 		UT_OK(lshm_consumer_take(late, &message, LSHM_NOW));
 		UT_EQ(3 * n + 1, message.sequence);
 		UT_OK(lshm_consumer_release(late, &message));
-		UT_EQ(3 * n + 2, receive_number(late));
+		UT_EQ(3 * n + 2, receive_number(late, LSHM_NOW));
 		UT_ERR(-EAGAIN, lshm_consumer_take(late, &message, LSHM_NOW));
 		for (uint64_t i = 0; i < 3; i++)
-			UT_EQ(3 * n + i, receive_number(early));
+			UT_EQ(3 * n + i, receive_number(early, LSHM_NOW));
 		lshm_consumer_close(late);
 	}
 	lshm_consumer_close(early);
@@ -573,16 +548,17 @@ UT_TEST(broadcast_joiners, UT_EACH)
 UT_TEST(work_to_one, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_WORK, 8, 0);
-	struct lshm_consumer *one = consumer(region);
-	struct lshm_consumer *two = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_WORK, .depth = 8));
+	struct lshm_consumer *one = consumer(region, "c", NULL);
+	struct lshm_consumer *two = consumer(region, "c", NULL);
 	struct lshm_message message;
 
 	for (uint64_t n = 0; n < 100; n++) {
-		send_number(out, 2 * n);
-		send_number(out, 2 * n + 1);
-		UT_EQ(2 * n, receive_number(n % 3 ? one : two));
-		UT_EQ(2 * n + 1, receive_number(n % 2 ? one : two));
+		UT_OK(send_number(out, 2 * n, LSHM_NOW));
+		UT_OK(send_number(out, 2 * n + 1, LSHM_NOW));
+		UT_EQ(2 * n, receive_number(n % 3 ? one : two, LSHM_NOW));
+		UT_EQ(2 * n + 1, receive_number(n % 2 ? one : two, LSHM_NOW));
 		UT_ERR(-EAGAIN, lshm_consumer_take(one, &message, LSHM_NOW));
 		UT_ERR(-EAGAIN, lshm_consumer_take(two, &message, LSHM_NOW));
 	}
@@ -596,19 +572,20 @@ UT_TEST(work_to_one, UT_EACH)
 UT_TEST(work_of_one_who_leaves, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_WORK, 8, 0);
-	struct lshm_consumer *one = consumer(region);
-	struct lshm_consumer *two = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_WORK, .depth = 8));
+	struct lshm_consumer *one = consumer(region, "c", NULL);
+	struct lshm_consumer *two = consumer(region, "c", NULL);
 	struct lshm_message message;
 
 	for (uint64_t n = 0; n < 8; n++)
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 	for (uint64_t n = 0; n < 6; n++) {
 		UT_OK(lshm_consumer_take(one, &message, LSHM_NOW));
 		if (n == 2)
 			UT_OK(lshm_consumer_release(one, &message));
 	}
-	UT_EQ(7, stat_of(region).backlog);
+	UT_EQ(7, channel_info(region, "c").backlog);
 	lshm_consumer_close(one);
 	for (uint64_t n = 0; n < 8; n++) {
 		if (n == 2)
@@ -619,13 +596,13 @@ UT_TEST(work_of_one_who_leaves, UT_EACH)
 		UT_EQ(n < 6 ? 2 : 1, message.deliveries);
 		UT_OK(lshm_consumer_release(two, &message));
 	}
-	UT_EQ(5, stat_of(region).redelivered);
-	UT_EQ(0, stat_of(region).backlog);
+	UT_EQ(5, channel_info(region, "c").redelivered);
+	UT_EQ(0, channel_info(region, "c").backlog);
 	UT_ERR(-EAGAIN, lshm_consumer_take(two, &message, LSHM_NOW));
 	for (uint64_t n = 8; n < 16; n++)
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 	for (uint64_t n = 8; n < 16; n++)
-		UT_EQ(n, receive_number(two));
+		UT_EQ(n, receive_number(two, LSHM_NOW));
 	lshm_consumer_close(two);
 	lshm_producer_close(out);
 	lshm_region_close(region);
@@ -645,7 +622,7 @@ UT_MODES(options)
 	UT_ERR(-ENOENT, lshm_channel_stat(region, "c", &info), "c");
 	UT_ERR(-ENOENT, lshm_channel_remove(region, "c"), "c");
 	UT_OK(lshm_producer_open(&out, region, "c", &opts));
-	info = stat_of(region);
+	info = channel_info(region, "c");
 	UT_EQ(mode, info.mode);
 	UT_EQ(64, info.depth);
 	UT_EQ(64 * KIB, info.max_message);
@@ -694,14 +671,15 @@ UT_MODES(options)
 
 UT_MODES(depth_one)
 {
-	struct lshm_producer *out = producer(region, mode, 1, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 1));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 
-	UT_EQ(1, stat_of(region).depth);
+	UT_EQ(1, channel_info(region, "c").depth);
 	for (uint64_t n = 0; n < 1000; n++) {
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 		UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW));
-		UT_EQ(n, receive_number(in));
+		UT_EQ(n, receive_number(in, LSHM_NOW));
 	}
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
@@ -709,16 +687,17 @@ UT_MODES(depth_one)
 
 UT_MODES(great_depth)
 {
-	struct lshm_producer *out = producer(region, mode, 100000, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 100000));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	uint64_t n = ut_scale(20000);
 
-	UT_EQ(131072, stat_of(region).depth);
+	UT_EQ(131072, channel_info(region, "c").depth);
 	for (uint64_t i = 0; i < n; i++)
-		send_number(out, i);
-	UT_EQ(n, stat_of(region).backlog);
+		UT_OK(send_number(out, i, LSHM_NOW));
+	UT_EQ(n, channel_info(region, "c").backlog);
 	for (uint64_t i = 0; i < n; i++)
-		UT_EQ(i, receive_number(in));
+		UT_EQ(i, receive_number(in, LSHM_NOW));
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
@@ -731,13 +710,13 @@ UT_MODES(endpoints)
 	unsigned int producers = 0, consumers = 0;
 
 	for (size_t i = 0; i < LSHM_ENDPOINTS_MAX; i++) {
-		outs[i] = producer(region, mode, 8, 0);
-		ins[i] = consumer(region);
+		outs[i] = producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+		ins[i] = consumer(region, "c", NULL);
 	}
 	UT_ERR(-EUSERS, lshm_producer_open(&out, region, "c", NULL), "64");
 	UT_ERR(-EUSERS, lshm_consumer_open(&in, region, "c", NULL), "64");
-	UT_EQ(64, stat_of(region).producers);
-	UT_EQ(64, stat_of(region).consumers);
+	UT_EQ(64, channel_info(region, "c").producers);
+	UT_EQ(64, channel_info(region, "c").consumers);
 	UT_OK(lshm_producer_send(outs[0], "x", 1, LSHM_NOW));
 	for (uint32_t i = 0; i < 2 * LSHM_ENDPOINTS_MAX; i++) {
 		UT_OK(lshm_channel_endpoint(region, "c", i, &info));
@@ -756,28 +735,29 @@ UT_MODES(endpoints)
 	}
 	UT_ERR(-ENOENT, lshm_channel_endpoint(region, "c", 0, &info));
 	UT_ERR(-ENOENT, lshm_channel_endpoint(region, "d", 0, &info));
-	out = producer(region, mode, 8, 0);
+	out = producer(region, "c", UT_CHANNEL(mode, .depth = 8));
 	lshm_producer_close(out);
 }
 
 UT_MODES(figures)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_endpoint_info info;
 	struct lshm_message held[2];
 
 	for (uint64_t n = 0; n < 5; n++)
-		send_number(out, n);
-	UT_EQ(0, receive_number(in));
+		UT_OK(send_number(out, n, LSHM_NOW));
+	UT_EQ(0, receive_number(in, LSHM_NOW));
 	UT_OK(lshm_consumer_take(in, &held[0], LSHM_NOW));
 	UT_OK(lshm_consumer_take(in, &held[1], LSHM_NOW));
-	UT_EQ(5, stat_of(region).published);
-	UT_EQ(4, stat_of(region).backlog);
-	UT_EQ(1, stat_of(region).producers);
-	UT_EQ(1, stat_of(region).consumers);
-	UT_EQ(0, stat_of(region).ended);
-	UT_EQ(0, stat_of(region).redelivered);
+	UT_EQ(5, channel_info(region, "c").published);
+	UT_EQ(4, channel_info(region, "c").backlog);
+	UT_EQ(1, channel_info(region, "c").producers);
+	UT_EQ(1, channel_info(region, "c").consumers);
+	UT_EQ(0, channel_info(region, "c").ended);
+	UT_EQ(0, channel_info(region, "c").redelivered);
 	for (uint32_t i = 0; i < 128; i++) {
 		if (lshm_channel_endpoint(region, "c", i, &info) < 0 ||
 		    info.producer)
@@ -789,22 +769,23 @@ UT_MODES(figures)
 	}
 	UT_OK(lshm_consumer_release(in, &held[0]));
 	UT_OK(lshm_consumer_release(in, &held[1]));
-	UT_EQ(2, stat_of(region).backlog);
+	UT_EQ(2, channel_info(region, "c").backlog);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
-	UT_EQ(0, stat_of(region).producers);
-	UT_EQ(0, stat_of(region).consumers);
+	UT_EQ(0, channel_info(region, "c").producers);
+	UT_EQ(0, channel_info(region, "c").consumers);
 }
 
 UT_MODES(waiting_for_others)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 0);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
 	struct lshm_consumer *in;
 
 	UT_OK(lshm_producer_wait(out, 0, LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_producer_wait(out, 1, LSHM_NOW));
 	UT_ERR(-ETIMEDOUT, lshm_producer_wait(out, 1, UT_BRIEF));
-	in = consumer(region);
+	in = consumer(region, "c", NULL);
 	UT_OK(lshm_producer_wait(out, 1, LSHM_FOREVER));
 	UT_ERR(-EAGAIN, lshm_producer_wait(out, 2, LSHM_NOW));
 	UT_OK(lshm_consumer_wait(in, 1, LSHM_FOREVER));
@@ -824,10 +805,11 @@ UT_MODES(remove_it)
 
 	for (int round = 0; round < 5; round++) {
 		before = heap_of(region);
-		out = producer(region, mode, 64, 200000);
-		in = consumer(region);
+		out = producer(region, "c",
+		    UT_CHANNEL(mode, .depth = 64, .max_message = 200000));
+		in = consumer(region, "c", NULL);
 		for (uint64_t n = 0; n < 50; n++)
-			send_number(out, n);
+			UT_OK(send_number(out, n, LSHM_NOW));
 		UT_OK(lshm_producer_send(
 		    out, lshm_region_base(region), 150000, LSHM_NOW));
 		UT_ERR(-EBUSY, lshm_channel_remove(region, "c"), "producer");
@@ -847,8 +829,9 @@ UT_MODES(remove_it)
 		UT_EQ(before.draft_bytes, after.draft_bytes);
 	}
 	/* a new one of that name begins anew, and may be of another kind */
-	out = producer(region, !mode, 4, 100);
-	UT_EQ(0, stat_of(region).published);
+	out = producer(
+	    region, "c", UT_CHANNEL(!mode, .depth = 4, .max_message = 100));
+	UT_EQ(0, channel_info(region, "c").published);
 	lshm_producer_close(out);
 }
 
@@ -858,8 +841,9 @@ UT_MODES(larger_than_the_heap)
 {
 	struct lshm_region *small = ut_create(
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 2 * MIB));
-	struct lshm_producer *out = producer(small, mode, 8, 64 * MIB);
-	struct lshm_consumer *in = consumer(small);
+	struct lshm_producer *out = producer(
+	    small, "c", UT_CHANNEL(mode, .depth = 8, .max_message = 64 * MIB));
+	struct lshm_consumer *in = consumer(small, "c", NULL);
 	struct lshm_message message;
 	void *loan;
 
@@ -890,8 +874,9 @@ UT_MODES(through_a_small_heap)
 {
 	struct lshm_region *small = ut_create(
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 2 * MIB));
-	struct lshm_producer *out = producer(small, mode, 16, MIB);
-	struct lshm_consumer *in = consumer(small);
+	struct lshm_producer *out = producer(
+	    small, "c", UT_CHANNEL(mode, .depth = 16, .max_message = MIB));
+	struct lshm_consumer *in = consumer(small, "c", NULL);
 	uint64_t seed = ut_seed();
 	uint64_t sent = 0, received = 0;
 

@@ -5,7 +5,7 @@
  * Each test names the interleaving, or the hostile bytes, that it guards
  * against.
  */
-#include "unit.h"
+#include "channels.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -21,28 +21,10 @@
 
 #define ECORRUPT LSHM_ECORRUPT
 
-static const struct lshm_channel_opts work =
+static const struct lshm_channel_opts work4 =
     LSHM_CHANNEL_OPTS(.mode = LSHM_WORK, .depth = 4);
-static const struct lshm_channel_opts broadcast =
+static const struct lshm_channel_opts broadcast4 =
     LSHM_CHANNEL_OPTS(.mode = LSHM_BROADCAST, .depth = 4);
-
-static struct lshm_producer *producer(struct lshm_region *region,
-    const char *name, const struct lshm_channel_opts *opts)
-{
-	struct lshm_producer *out;
-
-	UT_OK(lshm_producer_open(&out, region, name, opts));
-	return out;
-}
-
-static struct lshm_consumer *consumer(struct lshm_region *region,
-    const char *name, const struct lshm_channel_opts *opts)
-{
-	struct lshm_consumer *in;
-
-	UT_OK(lshm_consumer_open(&in, region, name, opts));
-	return in;
-}
 
 static struct lshmi_header *header(struct lshm_region *region)
 {
@@ -78,7 +60,7 @@ static uint64_t descriptors(struct lshm_region *region)
 
 static void join_and_die(struct lshm_region *region, int fd, void *arg)
 {
-	consumer(region, "c", &work);
+	consumer(region, "c", &work4);
 	raise(SIGKILL);
 }
 
@@ -96,7 +78,7 @@ UT_TEST(sweep_while_attaching_sees_channels, UT_EACH)
 
 		ut_died_of(&child, SIGKILL);
 	}
-	lshm_consumer_close(consumer(region, "c", &work));
+	lshm_consumer_close(consumer(region, "c", &work4));
 	UT_CMP(lshm_region_reap(region), <=, 1);
 	for (uint32_t i = 0; i < 2 * LSHM_ENDPOINTS_MAX; i++)
 		UT_ERR(-ENOENT, lshm_channel_endpoint(region, "c", i, &end));
@@ -511,7 +493,7 @@ UT_TEST(no_epipe_while_the_first_joins, UT_EACH)
 	struct lshm_message m;
 
 	for (uint64_t n = ut_scale(500); n; n--) {
-		struct lshm_consumer *in = consumer(region, "c", &broadcast);
+		struct lshm_consumer *in = consumer(region, "c", &broadcast4);
 		int ret;
 
 		ut_say(child.fd, 0);
@@ -566,7 +548,7 @@ static void new_consumers(struct lshm_region *region, int fd, void *arg)
 UT_TEST(waited_for_consumers_miss_nothing, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, "c", &broadcast);
+	struct lshm_producer *out = producer(region, "c", &broadcast4);
 	uint64_t *turn = mmap(NULL, sizeof(*turn), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct ut_child child;
@@ -613,7 +595,7 @@ static void on_alarm(int signal)
 UT_TEST(signals_do_not_hide_the_dead, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, "c", &broadcast);
+	struct lshm_producer *out = producer(region, "c", &broadcast4);
 	struct ut_child child = ut_spawn(region, 0, join_and_sit, NULL);
 	const struct itimerval often = {{0, 20000}, {0, 20000}}, never = {0};
 	struct sigaction action = {
@@ -677,8 +659,8 @@ UT_TEST(laps_wrap_around, UT_EACH)
 	    &(struct lshm_channel_opts)LSHM_CHANNEL_OPTS(.mode = LSHM_WORK,
 		.depth = 1),
 	    1);
-	laps_wrap(&broadcast, 4);
-	laps_wrap(&work, 4);
+	laps_wrap(&broadcast4, 4);
+	laps_wrap(&work4, 4);
 }
 
 /* The hint where work begins was left behind by more than the log holds: it
@@ -761,8 +743,8 @@ UT_TEST(hostile_payload, UT_EACH)
 	    UINT64_MAX - 3, 2 * MIB, MIB - 3, 64 * MIB - 1, 64 * MIB};
 	struct lshm_region *region = ut_create(UT_SMALL);
 	char *base = lshm_region_base(region);
-	struct lshm_producer *out = producer(region, "c", &work);
-	struct lshm_consumer *in = consumer(region, "c", &work);
+	struct lshm_producer *out = producer(region, "c", &work4);
+	struct lshm_consumer *in = consumer(region, "c", &work4);
 	struct lshm_message m;
 	struct lshmi_desc *d;
 	uint64_t good;
