@@ -8,14 +8,6 @@
 
 static const uint32_t modes[] = {LSHM_BROADCAST, LSHM_WORK};
 
-static struct lshm_heap_info heap_of(struct lshm_region *region)
-{
-	struct lshm_heap_info info;
-
-	UT_OK(lshm_heap_stat(region, &info));
-	return info;
-}
-
 /* Run a test in both modes, each with a region of its own. */
 #define UT_MODES(name)                                                     \
 	static void name##_in(struct lshm_region *region, uint32_t mode);  \
@@ -67,7 +59,7 @@ UT_MODES(discard)
 	    region, "c", UT_CHANNEL(mode, .depth = 8, .max_message = 1000));
 	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
-	uint64_t before = heap_of(region).draft_blocks;
+	uint64_t before = ut_heap(region).draft_blocks;
 	void *loan;
 
 	UT_OK(lshm_producer_loan(out, 100, LSHM_NOW, &loan));
@@ -79,7 +71,7 @@ UT_MODES(discard)
 	UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
 	UT_EQ(0, message.sequence); /* what was discarded has none */
 	UT_OK(lshm_consumer_release(in, &message));
-	UT_CMP(heap_of(region).draft_blocks, <=, before);
+	UT_CMP(ut_heap(region).draft_blocks, <=, before);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
@@ -215,7 +207,7 @@ UT_MODES(many_loans)
 	UT_OK(lshm_producer_loan(out, 8, LSHM_NOW, &more));
 	lshm_consumer_close(in);
 	lshm_producer_close(out); /* with a loan open */
-	UT_CMP(heap_of(region).draft_blocks, ==, 0);
+	UT_CMP(ut_heap(region).draft_blocks, ==, 0);
 }
 
 UT_MODES(many_holds)
@@ -804,7 +796,7 @@ UT_MODES(remove_it)
 	uint64_t rest = 0;
 
 	for (int round = 0; round < 5; round++) {
-		before = heap_of(region);
+		before = ut_heap(region);
 		out = producer(region, "c",
 		    UT_CHANNEL(mode, .depth = 64, .max_message = 200000));
 		in = consumer(region, "c", NULL);
@@ -819,7 +811,7 @@ UT_MODES(remove_it)
 		UT_OK(lshm_channel_remove(region, "c"));
 		UT_ERR(-ENOENT, lshm_channel_remove(region, "c"));
 		UT_ERR(-ENOENT, lshm_channel_stat(region, "c", &info));
-		after = heap_of(region);
+		after = ut_heap(region);
 		if (round == 0) { /* the table of descriptors stays */
 			rest = after.attached_blocks;
 			continue;
@@ -918,6 +910,6 @@ UT_MODES(through_a_small_heap)
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 	UT_OK(lshm_channel_remove(small, "c"));
-	UT_EQ(0, heap_of(small).run_bytes);
+	UT_EQ(0, ut_heap(small).run_bytes);
 	lshm_region_close(small);
 }

@@ -23,14 +23,6 @@ static struct lshm_map *find(struct lshm_region *region)
 	return map;
 }
 
-static struct lshm_heap_info heap(struct lshm_region *region)
-{
-	struct lshm_heap_info info;
-
-	UT_OK(lshm_heap_stat(region, &info));
-	return info;
-}
-
 static uint64_t count(struct lshm_region *region, struct lshm_map *map)
 {
 	uint64_t n;
@@ -144,7 +136,7 @@ UT_TEST(put_get_remove, UT_EACH)
 	UT_ERR(-ENOENT, lshm_map_remove(region, map, "a", 1, NULL), "key");
 	UT_ERR(-ENOENT, lshm_map_get(region, map, "a", 1, buffer, 16, &size));
 	UT_EQ(4, count(region, map));
-	UT_EQ(0, heap(region).draft_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
 	lshm_region_close(region);
 }
 
@@ -153,11 +145,11 @@ UT_TEST(blocks, UT_EACH)
 	struct lshm_region *region = ut_create(UT_SMALL);
 	struct lshm_map *map = make(region);
 	void *a = lshm_alloc(region, 100), *b = lshm_alloc(region, 100), *seen;
-	uint64_t attached = heap(region).attached_blocks, value = 5;
+	uint64_t attached = ut_heap(region).attached_blocks, value = 5;
 
 	UT_OK(lshm_map_put_block(region, map, "k", 1, a, NULL));
 	/* the block, its entry, the shard's table */
-	UT_EQ(attached + 3, heap(region).attached_blocks);
+	UT_EQ(attached + 3, ut_heap(region).attached_blocks);
 	UT_OK(lshm_map_get_block(region, map, "k", 1, &seen));
 	UT_PTR(a, seen);
 	UT_ERR(-EPROTOTYPE, lshm_map_get(region, map, "k", 1, &value, 8, NULL),
@@ -170,26 +162,26 @@ UT_TEST(blocks, UT_EACH)
 	    "block");
 	UT_OK(lshm_map_put_block(region, map, "k", 1, b, &seen));
 	UT_PTR(a, seen);
-	UT_EQ(1, heap(region).draft_blocks);
-	UT_EQ(attached + 3, heap(region).attached_blocks);
+	UT_EQ(1, ut_heap(region).draft_blocks);
+	UT_EQ(attached + 3, ut_heap(region).attached_blocks);
 	/* a block gives way to bytes, and bytes to a block */
 	UT_OK(lshm_map_put(region, map, "k", 1, &value, 8));
 	UT_ERR(-EPROTOTYPE, lshm_map_get_block(region, map, "k", 1, &seen),
 	    "bytes");
-	UT_EQ(attached + 2, heap(region).attached_blocks);
+	UT_EQ(attached + 2, ut_heap(region).attached_blocks);
 	UT_OK(lshm_map_put_block(region, map, "k", 1, a, &seen));
 	UT_PTR(NULL, seen);
-	UT_EQ(0, heap(region).draft_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
 	UT_OK(lshm_map_remove(region, map, "k", 1, &seen));
 	UT_PTR(a, seen);
-	UT_EQ(1, heap(region).draft_blocks);
+	UT_EQ(1, ut_heap(region).draft_blocks);
 	UT_OK(lshm_map_put(region, map, "k", 1, &value, 8));
 	UT_OK(lshm_map_remove(region, map, "k", 1, &seen));
 	UT_PTR(NULL, seen);
 	UT_OK(lshm_map_put_block(region, map, "k", 1, a, NULL));
 	UT_OK(lshm_map_remove(region, map, "k", 1, NULL)); /* frees it */
-	UT_EQ(0, heap(region).draft_blocks);
-	UT_EQ(attached + 1, heap(region).attached_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
+	UT_EQ(attached + 1, ut_heap(region).attached_blocks);
 	lshm_region_close(region);
 }
 
@@ -235,7 +227,7 @@ UT_TEST(growth, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
 	uint64_t n = ut_scale(30000), value, tables;
-	uint64_t before = heap(region).attached_blocks;
+	uint64_t before = ut_heap(region).attached_blocks;
 	struct lshm_map *map = make(region);
 	struct seen seen;
 
@@ -253,22 +245,22 @@ UT_TEST(growth, UT_EACH)
 	for (uint64_t i = 0; i < n; i++)
 		UT_EQ(1, seen.times[i]);
 	free(seen.times);
-	tables = heap(region).attached_blocks - before - 1 - n;
+	tables = ut_heap(region).attached_blocks - before - 1 - n;
 	UT_CMP(tables, <=, LSHMI_MAP_SHARDS);
 	for (uint64_t i = 0; i < n; i += 2)
 		UT_OK(del(region, map, i));
 	UT_EQ(n / 2, count(region, map));
-	UT_EQ(before + 1 + tables + n / 2, heap(region).attached_blocks);
+	UT_EQ(before + 1 + tables + n / 2, ut_heap(region).attached_blocks);
 	UT_OK(lshm_map_clear(region, map));
 	UT_EQ(0, count(region, map));
-	UT_EQ(before + 1, heap(region).attached_blocks);
+	UT_EQ(before + 1, ut_heap(region).attached_blocks);
 	seen = walk(region, map, n);
 	UT_EQ(0, seen.calls);
 	free(seen.times);
 	UT_OK(put(region, map, 1, 1));
 	UT_OK(lshm_map_destroy(region, "map"));
-	UT_EQ(before, heap(region).attached_blocks);
-	UT_EQ(0, heap(region).draft_blocks);
+	UT_EQ(before, ut_heap(region).attached_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
 	UT_ERR(-ENOENT, lshm_map_open(region, "map", &map), "map");
 	lshm_region_close(region);
 }
@@ -353,7 +345,7 @@ UT_TEST(random_against_an_array, UT_ONCE)
 			UT_EQ(model[k] != 0, seen.times[k]);
 		free(seen.times);
 	}
-	UT_EQ(0, heap(region).draft_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
 	lshm_region_close(region);
 }
 
@@ -491,7 +483,7 @@ UT_TEST(processes, UT_EACH)
 	}
 	for (size_t i = 0; i < 4; i++)
 		UT_EQ(0, winners[i]);
-	UT_EQ(0, heap(region).draft_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
 	lshm_region_close(region);
 }
 
@@ -609,11 +601,11 @@ UT_TEST(full, UT_EACH)
 	while (put(region, map, n, n) == 0)
 		n++;
 	UT_CMP(n, >, 50);
-	attached = heap(region).attached_blocks;
+	attached = ut_heap(region).attached_blocks;
 	UT_ERR(-ENOMEM, put(region, map, n, 1));
 	UT_ERR(-ENOMEM, put(region, map, 1, 1));
 	UT_ERR(-ENOMEM, lshm_map_put_block(region, map, &n, 8, block, &old));
-	UT_EQ(attached, heap(region).attached_blocks);
+	UT_EQ(attached, ut_heap(region).attached_blocks);
 	UT_EQ(n, count(region, map));
 	for (uint64_t i = 0; i < n; i++) {
 		UT_OK(get(region, map, i, &value));
@@ -774,7 +766,7 @@ UT_TEST(damaged, UT_EACH)
 	}
 	UT_OK(lshm_map_remove(region, map, &key, 8, &old));
 	UT_PTR(block, old);
-	UT_EQ(1, heap(region).draft_blocks);
+	UT_EQ(1, ut_heap(region).draft_blocks);
 	lshm_region_close(region);
 }
 
