@@ -65,4 +65,20 @@ static inline uint64_t receive_number(
 	return number;
 }
 
+static const uint32_t modes[] = {LSHM_BROADCAST, LSHM_WORK};
+
+/** Run a test in both modes, each with a region of its own. */
+#define UT_MODES(name)                                                     \
+	static void name##_in(struct lshm_region *region, uint32_t mode);  \
+	UT_TEST(name, UT_EACH)                                             \
+	{                                                                  \
+		for (size_t m_ = 0; m_ < UT_COUNT(modes); m_++) {          \
+			struct lshm_region *region_ = ut_create(UT_SMALL); \
+                                                                           \
+			name##_in(region_, modes[m_]);                     \
+			lshm_region_close(region_);                        \
+		}                                                          \
+	}                                                                  \
+	static void name##_in(struct lshm_region *region, uint32_t mode)
+
 #endif
