@@ -11,7 +11,6 @@
 
 #include <sched.h>
 #include <sys/mman.h>
-#include <time.h>
 
 /* What the survivor knows; the children start with a copy. */
 struct storm {
@@ -25,14 +24,6 @@ struct storm {
 	struct lshm_consumer *in;
 	uint64_t next; /* the sequence it expects */
 };
-
-static uint64_t microseconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static void storm_begin(struct storm *s)
 {

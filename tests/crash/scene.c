@@ -45,12 +45,17 @@ uint64_t number_in(const struct lshm_message *m)
 	return *(const uint64_t *)m->data;
 }
 
-uint64_t milliseconds(void)
+uint64_t microseconds(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t milliseconds(void)
+{
+	return microseconds() / 1000;
 }
 
 void sleep_ms(long ms)

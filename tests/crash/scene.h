@@ -27,6 +27,7 @@ struct shared *find(struct lshm_region *region);
 struct lshm_message take(struct lshm_consumer *in);
 uint64_t number_in(const struct lshm_message *m);
 
+uint64_t microseconds(void);
 uint64_t milliseconds(void);
 void sleep_ms(long ms);
 
