@@ -3,7 +3,7 @@
  * containers.h - death at a random moment of a container's calls, and at the
  * very moment of each change
  *
- * As crash_kill.c: a child works on a list, a vector or a map until it is
+ * As in kill.h: a child works on a list, a vector or a map until it is
  * killed; before and after each call it notes in memory of its own, which the
  * survivor shares, what it is about to do. Afterwards the call it died in has
  * happened wholly or not at all, all others have happened, and no block is
