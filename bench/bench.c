@@ -221,7 +221,7 @@ static double *series(size_t c, const size_t *over)
 		err(EXIT_FAILURE, NULL);
 	for (unsigned int i = 0; i < repetitions; i++) {
 		values[i] = *figure(0, i, c) + *figure(1, i, c);
-		if (values[i] <= 0)
+		if (values[i] < 0 || (values[i] == 0 && !program->zero))
 			errx(EXIT_FAILURE, "\"%s, %s\" was not measured",
 			    program->cases[c].group, program->cases[c].name);
 		if (!over)

@@ -50,6 +50,7 @@ struct bench_program {
 	const struct bench_case *cases;
 	size_t count;
 	size_t memory; /* bytes of struct bench.memory */
+	bool zero;     /* 0 is a figure too, not: nothing was measured */
 };
 
 int bench_main(int argc, char **argv, const struct bench_program *program);

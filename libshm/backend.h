@@ -81,10 +81,10 @@ struct lshmi_backend {
 	enum lshmi_life (*alive)(struct lshmi_store *s, uint32_t slot, int own);
 	void (*release)(struct lshmi_store *s);
 
-	/* Sleep while *word is @expected; wake @count sleepers. */
+	/* Sleep while *word is @expected; wake @count: how many did. */
 	int (*wait)(struct lshmi_store *s, uint32_t *word, uint32_t expected,
 	    int64_t deadline);
-	void (*wake)(struct lshmi_store *s, uint32_t *word, int count);
+	int (*wake)(struct lshmi_store *s, uint32_t *word, int count);
 };
 
 extern const struct lshmi_backend lshmi_backend_posix;
@@ -128,7 +128,7 @@ void lshmi_ofd_release(struct lshmi_store *s);
 /* wait.c: by futex */
 int lshmi_futex_wait(
     struct lshmi_store *s, uint32_t *word, uint32_t expected, int64_t deadline);
-void lshmi_futex_wake(struct lshmi_store *s, uint32_t *word, int count);
+int lshmi_futex_wake(struct lshmi_store *s, uint32_t *word, int count);
 
 /* The members that the three file-backed backends have in common. */
 #define LSHMI_FILE_BACKEND                                        \

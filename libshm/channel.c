@@ -65,7 +65,6 @@
  * release 3 and 0; work-sharing 3 and 2.
  */
 #include <string.h>
-#include <unistd.h>
 
 #include "log.h"
 
@@ -387,16 +386,19 @@ void lshmi_channel_sweep(struct lshm_region *r, uint32_t slot, uint16_t mark)
 {
 	uint32_t count = lshmi_desc_count(r);
 	struct lshm_object_info info;
-	uint64_t cursor = 0, w;
+	uint64_t cursor = 0, version, w;
 	struct lshmi_end e;
 
-	while (lshmi_object_next(r, &cursor, &info) == 0) {
+	while (lshmi_object_next(r, &cursor, &info, &version) == 0) {
 		if (strcmp(info.type, LSHM_CHANNEL_TYPE) != 0 ||
 		    !lshmi_log_find(&e, r, info.offset, 0))
 			continue;
 		for (uint32_t i = 0; i < 2 * LSHM_ENDPOINTS_MAX; i++) {
 			w = lshmi_load_seq(&e.channel->ends[i % 2][i / 2].word);
-			if (w && end_slot(w) == slot)
+			/* If the channel was there all the time it was its
+			 * word, and keeps it from being removed. */
+			if (w && end_slot(w) == slot &&
+			    lshmi_object_stays(r, cursor, &info, version))
 				lshmi_end_leave(&e, i % 2, i / 2);
 		}
 	}
@@ -423,16 +425,6 @@ void lshmi_channel_sweep(struct lshm_region *r, uint32_t slot, uint16_t mark)
 		lshmi_store_release(&d->payload, 0);
 		lshmi_cas(&d->word, w, turn(w, FREE, 0, true));
 	}
-}
-
-/* Is some reaper at work, who may be looking at what we are about to free? */
-static bool reaping(struct lshm_region *r)
-{
-	for (uint32_t i = 0; i < r->max_participants; i++)
-		if ((lshmi_load_seq(&r->slots[i].word) & 3) ==
-		    LSHMI_SLOT_REAPING)
-			return true;
-	return false;
 }
 
 int lshm_channel_remove(struct lshm_region *region, const char *name)
@@ -481,13 +473,7 @@ int lshm_channel_remove(struct lshm_region *region, const char *name)
 	ret = lshmi_object_drop(r, name, LSHM_CHANNEL_TYPE, &block);
 out:
 	lshmi_unlock(r, &r->header->directory_lock);
-	if (ret < 0)
-		return ret;
-	/* Nobody finds it any more; a reaper who has found it before may still
-	 * be looking at it. If one takes long the block stays our draft. */
-	for (int i = 0; i < 1000 && reaping(r); i++)
-		usleep(1000);
-	return reaping(r) ? 0 : lshm_free(r, block);
+	return ret < 0 ? ret : lshm_free(r, block);
 }
 
 static int look_at(struct lshmi_end *e, struct lshm_region *r, const char *name)

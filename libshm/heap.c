@@ -387,7 +387,7 @@ int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,
 		return no_block("the field does not lie in this region");
 	if (!lshmi_at(region, (uint64_t)((char *)mutex - region->base), 8))
 		return no_block("the mutex does not lie in this region");
-	if ((lshmi_load_relaxed(&mutex->word) & ~UINT64_C(1)) != lane->lockword)
+	if (!lshmi_holds(lane, mutex))
 		return lshmi_fail(EPERM,
 		    "the caller must hold the lock that protects the field");
 	if (!old && lshmi_load_relaxed(field) != 0)

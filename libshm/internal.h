@@ -41,6 +41,7 @@ struct lshmi_lane {
 	struct lshmi_lane_rec *rec;
 	uint16_t mark;	   /* of its blocks: LSHMI_HOLDER_LANE + its number */
 	uint64_t lockword; /* of its locks */
+	uint32_t reads;	   /* rwlocks it holds for reading */
 	struct lshmi_class classes[LSHMI_CLASSES];
 	SLIST_ENTRY(lshmi_lane) all;
 	SLIST_ENTRY(lshmi_lane) idle;
@@ -119,6 +120,7 @@ bool lshmi_lane_gone(struct lshm_region *r, uint32_t lane);
 bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword);
 void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen);
 void lshmi_lane_apply(struct lshm_region *r, uint32_t lane);
+void lshmi_lane_reap(struct lshm_region *r, uint64_t lockword);
 
 struct lshmi_lane_cache {
 	struct lshm_region *region;
@@ -128,15 +130,22 @@ struct lshmi_lane_cache {
 extern __thread struct lshmi_lane_cache lshmi_lane_cache
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
+/*
+ * Is the cached lane the one for this handle? Then the handle is a
+ * participant's and this process's own: a serial that is cached is not 0.
+ */
+static inline bool lshmi_lane_cached(const struct lshm_region *r)
+{
+	return __builtin_expect(lshmi_lane_cache.region == r &&
+				    lshmi_lane_cache.serial == r->serial,
+	    1);
+}
+
 /* The calling thread's lane; NULL: lshm_error() says why. */
 static inline struct lshmi_lane *lshmi_lane(struct lshm_region *r)
 {
-	if (__builtin_expect(lshmi_lane_cache.region == r &&
-				 lshmi_lane_cache.serial == r->serial &&
-				 r->serial != 0,
-		1))
-		return lshmi_lane_cache.lane;
-	return lshmi_lane_slow(r);
+	return lshmi_lane_cached(r) ? lshmi_lane_cache.lane
+				    : lshmi_lane_slow(r);
 }
 
 /* region.c */
@@ -163,12 +172,42 @@ static inline void *lshmi_at(struct lshm_region *r, uint64_t off, uint64_t size)
 	return off ? r->base + off : NULL;
 }
 
+/* Does what the user points to lie in the region, as it should? */
+static inline int lshmi_check(
+    struct lshm_region *r, const void *p, uint64_t size, const char *what)
+{
+	uint64_t off = (uint64_t)((const char *)p - r->base);
+
+	if (off % 8 != 0 || !lshmi_at(r, off, size))
+		return lshmi_fail(
+		    EINVAL, "the %s does not lie in this region", what);
+	return 0;
+}
+
 /* mutex.c */
+/* Is the lane the owner? Its own answer cannot change meanwhile. */
+static inline bool lshmi_holds(
+    const struct lshmi_lane *lane, const struct lshm_mutex *m)
+{
+	return (lshmi_load_relaxed(&m->word) & ~UINT64_C(1)) == lane->lockword;
+}
+
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline);
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m);
 /* The library's own locks: a holder that is stopped costs -EAGAIN. */
 int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what);
+
+/* waiters.c */
+/*
+ * Repeat @attempt until it returns something other than -EAGAIN, or until the
+ * deadline, @why being the sentence for that: poll for a moment, then sleep.
+ * @look: ask the kernel, too, whether those it waits for are alive.
+ */
+int lshmi_await(struct lshm_region *r, struct lshm_waiters *q, int64_t deadline,
+    int (*attempt)(void *arg, bool look), void *arg, const char *why);
+/* What they wait for has changed: wake up to @count who have gone to sleep. */
+void lshmi_wake(struct lshm_region *r, struct lshm_waiters *q, int count);
 
 /* heap.c */
 void lshmi_heap_setup(void);
@@ -198,8 +237,11 @@ int lshmi_replace(struct lshm_region *r, struct lshmi_lane *lane,
 
 /* object.c */
 /* lshm_object_next(), for a reaper too, whose handle is not open yet. */
-int lshmi_object_next(
-    struct lshm_region *r, uint64_t *cursor, struct lshm_object_info *info);
+int lshmi_object_next(struct lshm_region *r, uint64_t *cursor,
+    struct lshm_object_info *info, uint64_t *version);
+/* Has the object that lshmi_object_next() told of never been gone since? */
+bool lshmi_object_stays(struct lshm_region *r, uint64_t cursor,
+    const struct lshm_object_info *info, uint64_t version);
 int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
     uint64_t size, int (*init)(void *, void *), void *arg, void **out);
 int lshmi_object_drop(

@@ -228,6 +228,19 @@ bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword)
 	       lshmi_lane_gone(r, lane);
 }
 
+/* The owner of a lock was found dead: reap its participant, if need be. */
+void lshmi_lane_reap(struct lshm_region *r, uint64_t lockword)
+{
+	uint32_t lane = (uint32_t)((lockword >> 1) & 0xffff) - 1, slot;
+
+	if (lane >= r->max_lanes)
+		return;
+	slot =
+	    (uint32_t)(lshmi_load_relaxed(&r->lanes[lane].word) & 0xffff) - 1;
+	if (slot < r->max_participants)
+		lshmi_reap(r, slot);
+}
+
 /*
  * Did the pending replacement of a dead lane happen? Recorded once. The lane
  * may have been swept and be somebody else's by now: the intent is the dead

@@ -19,9 +19,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <libshm/barrier.h>
 #include <libshm/channel.h>
+#include <libshm/cond.h>
+#include <libshm/event.h>
 #include <libshm/mutex.h>
 #include <libshm/object.h>
+#include <libshm/once.h>
+#include <libshm/rwlock.h>
+#include <libshm/semaphore.h>
 
 typedef uint64_t lshmi_u64 __attribute__((aligned(8)));
 
@@ -292,5 +298,26 @@ LSHMI_AT(lshmi_channel, data, 256);
 LSHMI_AT(lshmi_channel, ends, 384);
 static_assert(offsetof(struct lshmi_channel, slots) == 384 + 2 * 64 * 128,
     "lshmi_channel.slots");
+
+/* What lies in users' structures; the headers of these define it. */
+static_assert(sizeof(struct lshm_mutex) == 8, "lshm_mutex");
+static_assert(sizeof(struct lshm_waiters) == 16, "lshm_waiters");
+static_assert(sizeof(struct lshm_cond) == 16, "lshm_cond");
+static_assert(sizeof(struct lshm_once) == 16, "lshm_once");
+LSHMI_AT(lshm_once, done, 8);
+static_assert(sizeof(struct lshm_event) == 24, "lshm_event");
+LSHMI_AT(lshm_event, count, 16);
+static_assert(sizeof(struct lshm_semaphore) == 32, "lshm_semaphore");
+LSHMI_AT(lshm_semaphore, value, 16);
+LSHMI_AT(lshm_semaphore, total, 24);
+static_assert(sizeof(struct lshm_permit) == 8, "lshm_permit");
+static_assert(sizeof(struct lshm_rwlock) == 512, "lshm_rwlock");
+LSHMI_AT(lshm_rwlock, writing, 8);
+LSHMI_AT(lshm_rwlock, door, 16);
+LSHMI_AT(lshm_rwlock, exits, 32);
+LSHMI_AT(lshm_rwlock, readers, 64);
+static_assert(sizeof(struct lshm_barrier) == 512, "lshm_barrier");
+LSHMI_AT(lshm_barrier, phase, 16);
+LSHMI_AT(lshm_barrier, members, 32);
 
 #endif

@@ -9,8 +9,8 @@
  *   owner -> owner | waiters   whoever goes to sleep, by compare-and-swap
  *   owner(dead) -> owner(me)   whoever has proof, by compare-and-swap on the
  *                              word the proof was about; waiters is kept
- *   owner -> 0                 the owner, by exchange; if the waiters bit was
- *                              set it wakes one
+ *   owner -> 0                 the owner, by compare-and-swap if nobody waits,
+ *                              else by exchange, and then it wakes one
  *
  * Who has slept takes the lock with the waiters bit set, since others may still
  * sleep. A death between the exchange and the wake leaves 0: sleepers look
@@ -43,24 +43,20 @@ static uint32_t *low_half(struct lshm_mutex *m)
 static int take_over(struct lshm_region *r, struct lshm_mutex *m, uint64_t w,
     struct lshmi_lane *lane, uint64_t slept)
 {
-	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1, slot;
+	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1;
 
 	/* What it had begun is decided before anybody can change the field. */
 	if (dead < r->max_lanes)
 		lshmi_lane_decide(r, dead, (uint32_t)(w >> 17));
 	if (!lshmi_cas(&m->word, w, lane->lockword | (w & WAITERS) | slept))
 		return 0;
-	if (dead < r->max_lanes) {
-		slot = (uint32_t)(lshmi_load_relaxed(&r->lanes[dead].word) &
-				  0xffff) -
-		       1;
-		if (slot < r->max_participants)
-			lshmi_reap(r, slot);
-	}
+	lshmi_lane_reap(r, w);
 	return LSHM_OWNER_DIED;
 }
 
-int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
+/* Not had at the first try: all other ways to get it. */
+static __attribute__((noinline)) int lock_slow(
+    struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 {
 	struct lshmi_lane *lane = lshmi_lane(r);
 	uint64_t w, slept = 0;
@@ -69,9 +65,6 @@ int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 
 	if (!lane)
 		return r->serial ? -EUSERS : -ECHILD;
-	if (lshmi_load_relaxed(&m->word) == 0 &&
-	    lshmi_cas(&m->word, 0, lane->lockword))
-		return 0;
 	for (;;) {
 		w = lshmi_load_relaxed(&m->word);
 		if (w == 0) {
@@ -79,6 +72,9 @@ int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 				return 0;
 			continue;
 		}
+		if (lshmi_holds(lane, m))
+			return lshmi_fail(
+			    EDEADLK, "this thread holds the lock already");
 		if (deadline != LSHM_NOW && round++ < ROUNDS) {
 			for (int i = 0; i < pauses; i++)
 				lshmi_pause();
@@ -116,6 +112,18 @@ int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 	}
 }
 
+/* Had at the first try, being free? */
+static inline bool quick_lock(struct lshm_region *r, struct lshm_mutex *m)
+{
+	return lshmi_lane_cached(r) && lshmi_load_relaxed(&m->word) == 0 &&
+	       lshmi_cas(&m->word, 0, lshmi_lane_cache.lane->lockword);
+}
+
+int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
+{
+	return quick_lock(r, m) ? 0 : lock_slow(r, m, deadline);
+}
+
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m)
 {
 	if (lshmi_exchange(&m->word, 0) & WAITERS)
@@ -136,37 +144,60 @@ int lshmi_lock_own(
 	return ret;
 }
 
-static int check(struct lshm_region *r, struct lshm_mutex *m)
+/* -- the calls ------------------------------------------------------------ */
+
+/* Does it lie in what is mapped now? Right for a handle of a parent too. */
+static inline bool seen(struct lshm_region *r, const struct lshm_mutex *m)
 {
 	uint64_t off = (uint64_t)((const char *)m - r->base);
 
-	if (off % 8 != 0 || !lshmi_at(r, off, sizeof(*m)))
-		return lshmi_fail(
-		    EINVAL, "the mutex does not lie in this region");
-	return 0;
+	return off % 8 == 0 && off < lshmi_load_relaxed(&r->size);
+}
+
+/* May the call be made at all? */
+static int check(struct lshm_region *r, const struct lshm_mutex *m)
+{
+	int ret = lshmi_enter(r);
+
+	return ret < 0 ? ret : lshmi_check(r, m, sizeof(*m), "mutex");
+}
+
+static __attribute__((noinline)) int call_lock_slow(
+    struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
+{
+	int ret = check(r, m);
+
+	return ret < 0 ? ret : lock_slow(r, m, deadline);
 }
 
 int lshm_mutex_lock(
     struct lshm_region *region, struct lshm_mutex *mutex, int64_t deadline)
 {
-	int ret = lshmi_enter(region);
+	if (seen(region, mutex) && quick_lock(region, mutex))
+		return 0;
+	return call_lock_slow(region, mutex, deadline);
+}
 
-	if (ret < 0 || (ret = check(region, mutex)) < 0)
+static __attribute__((noinline)) int call_unlock_slow(
+    struct lshm_region *r, struct lshm_mutex *m)
+{
+	struct lshmi_lane *lane;
+	int ret = check(r, m);
+
+	if (ret < 0)
 		return ret;
-	return lshmi_lock(region, mutex, deadline);
+	lane = lshmi_lane(r);
+	if (!lane || !lshmi_holds(lane, m))
+		return lshmi_fail(EPERM, "this thread does not hold the lock");
+	lshmi_unlock(r, m);
+	return 0;
 }
 
 int lshm_mutex_unlock(struct lshm_region *region, struct lshm_mutex *mutex)
 {
-	struct lshmi_lane *lane;
-	int ret = lshmi_enter(region);
-
-	if (ret < 0 || (ret = check(region, mutex)) < 0)
-		return ret;
-	lane = lshmi_lane(region);
-	if (!lane ||
-	    (lshmi_load_relaxed(&mutex->word) & ~WAITERS) != lane->lockword)
-		return lshmi_fail(EPERM, "this thread does not hold the lock");
-	lshmi_unlock(region, mutex);
-	return 0;
+	/* Its owner, and nobody asleep? */
+	if (seen(region, mutex) && lshmi_lane_cached(region) &&
+	    lshmi_cas(&mutex->word, lshmi_lane_cache.lane->lockword, 0))
+		return 0;
+	return call_unlock_slow(region, mutex);
 }

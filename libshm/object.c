@@ -75,13 +75,11 @@ static void read_word(char *to, const char *from, size_t size)
 }
 
 /* A consistent copy of an entry in use; false: not in use. */
-static bool read_entry(
-    const struct lshmi_entry *e, struct lshm_object_info *info)
+static bool read_entry(const struct lshmi_entry *e,
+    struct lshm_object_info *info, uint64_t *version)
 {
-	uint64_t version;
-
 	for (int i = 0; i < 1000; i++) {
-		version = lshmi_load_seq(&e->version);
+		*version = lshmi_load_seq(&e->version);
 		info->offset = lshmi_load_seq(&e->offset);
 		if (info->offset == 0)
 			return false;
@@ -89,7 +87,7 @@ static bool read_entry(
 		read_word(info->name, e->name, sizeof(info->name));
 		read_word(info->type, e->type, sizeof(info->type));
 		if (lshmi_load_seq(&e->offset) == info->offset &&
-		    lshmi_load_seq(&e->version) == version)
+		    lshmi_load_seq(&e->version) == *version)
 			return true;
 	}
 	return false;
@@ -99,10 +97,11 @@ static struct lshmi_entry *find(
     struct lshm_region *r, const char *name, struct lshm_object_info *info)
 {
 	struct lshmi_entry *e;
-	uint64_t cursor = 0;
+	uint64_t cursor = 0, version;
 
 	while ((e = entry_next(r, &cursor)))
-		if (read_entry(e, info) && strcmp(info->name, name) == 0)
+		if (read_entry(e, info, &version) &&
+		    strcmp(info->name, name) == 0)
 			return e;
 	return NULL;
 }
@@ -297,21 +296,34 @@ int lshm_object_remove(
 	return ret;
 }
 
-int lshmi_object_next(
-    struct lshm_region *r, uint64_t *cursor, struct lshm_object_info *info)
+int lshmi_object_next(struct lshm_region *r, uint64_t *cursor,
+    struct lshm_object_info *info, uint64_t *version)
 {
 	struct lshmi_entry *e;
 
 	while ((e = entry_next(r, cursor)))
-		if (read_entry(e, info))
+		if (read_entry(e, info, version))
 			return 0;
 	return lshmi_fail_with(ENOENT, "there are no more objects");
+}
+
+bool lshmi_object_stays(struct lshm_region *r, uint64_t cursor,
+    const struct lshm_object_info *info, uint64_t version)
+{
+	struct lshmi_entry *e;
+
+	cursor--;
+	e = entry_next(r, &cursor);
+	return e && lshmi_load_seq(&e->offset) == info->offset &&
+	       lshmi_load_seq(&e->version) == version;
 }
 
 int lshm_object_next(
     struct lshm_region *region, uint64_t *cursor, struct lshm_object_info *info)
 {
+	uint64_t version;
+
 	if (region->serial == 0)
 		return lshmi_fail_fork();
-	return lshmi_object_next(region, cursor, info);
+	return lshmi_object_next(region, cursor, info, &version);
 }

@@ -137,9 +137,17 @@ static void log_death(struct lshm_region *r, uint32_t slot, uint32_t gen)
 {
 	struct lshmi_header *h = r->header;
 	const struct lshmi_slot *s = &r->slots[slot];
-	uint64_t n = lshmi_fetch_add(&h->death_count, 1);
-	struct lshmi_death *d = &h->deaths[n % LSHMI_DEATHS];
+	struct lshmi_death *d;
+	uint64_t n;
 
+	for (n = 0; n < LSHMI_DEATHS; n++) {
+		d = &h->deaths[n];
+		if (lshmi_load_acquire(&d->stamp) && d->slot == slot &&
+		    d->generation == gen)
+			return; /* by another reaper, who died, too */
+	}
+	n = lshmi_fetch_add(&h->death_count, 1);
+	d = &h->deaths[n % LSHMI_DEATHS];
 	lshmi_store_seq(&d->stamp, 0);
 	d->time_ns = real_time();
 	d->pid = s->pid;

@@ -53,7 +53,9 @@ int lshmi_futex_wait(
 	return -errno;
 }
 
-void lshmi_futex_wake(struct lshmi_store *s, uint32_t *word, int count)
+int lshmi_futex_wake(struct lshmi_store *s, uint32_t *word, int count)
 {
-	syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+	long woken = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+
+	return woken < 0 ? -errno : (int)woken;
 }

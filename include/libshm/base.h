@@ -62,6 +62,8 @@ struct lshm_region;
  *   ETIMEDOUT        the deadline passed
  *   ECHILD           the handle was inherited through fork()
  *   EROFS            the handle is an observer's (LSHM_RDONLY)
+ *   EDEADLK          the caller would wait for itself
+ *   EOWNERDEAD       a writer died: obtain the lock for writing, and repair
  *   EBADMSG          not a libshm region
  *   EPROTO           a region of the other byte order
  *   EPROTONOSUPPORT  a region of a layout or feature this library is too old
@@ -69,7 +71,7 @@ struct lshm_region;
  *   LSHM_ECORRUPT    truncated or damaged
  *   EPERM            owned by somebody unexpected
  *   EPROTOTYPE       the object has another type, size or options
- *   EUSERS           no free participant slot, lane or endpoint
+ *   EUSERS           no free participant slot, lane, endpoint or place
  *   ENODATA          end of stream
  *   EPIPE            everybody on the other side of the channel is gone
  *   ESHUTDOWN        the stream was ended
@@ -87,8 +89,8 @@ struct lshm_region;
 #define LSHM_OWNER_DIED 1
 
 /**
- * Deadlines: do not block. Who polls like this looks for the dead at every
- * 1024th fruitless call only.
+ * Deadlines: do not block. Who polls a channel like this looks for the dead at
+ * every 1024th fruitless call only; locks and their like look at each.
  */
 #define LSHM_NOW INT64_C(0)
 /** Deadlines: block until it is done. */

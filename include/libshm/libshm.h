@@ -3,12 +3,18 @@
 #ifndef LIBSHM_LIBSHM_H
 #define LIBSHM_LIBSHM_H
 
+#include <libshm/barrier.h>
 #include <libshm/base.h>
 #include <libshm/channel.h>
+#include <libshm/cond.h>
+#include <libshm/event.h>
 #include <libshm/heap.h>
 #include <libshm/mutex.h>
 #include <libshm/object.h>
 #include <libshm/offset.h>
+#include <libshm/once.h>
 #include <libshm/region.h>
+#include <libshm/rwlock.h>
+#include <libshm/semaphore.h>
 
 #endif

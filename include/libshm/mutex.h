@@ -29,11 +29,12 @@ struct lshm_mutex {
  * @mutex:    [in] inside @region
  * @deadline: [in] LSHM_NOW, LSHM_FOREVER or a time
  *
- * Not recursive: an owner who asks again waits for itself. Not fair: whoever
- * comes by first gets it.
+ * Not recursive: an owner who asks again is told so. Not fair: whoever comes by
+ * first gets it.
  *
  * Return: 0; LSHM_OWNER_DIED (obtained; repair what it protects); -EAGAIN;
- * -ETIMEDOUT; -EINVAL outside the region; -EROFS; -ECHILD; -EUSERS no lane.
+ * -ETIMEDOUT; -EDEADLK this thread holds it, by this handle; -EINVAL outside
+ * the region; -EROFS; -ECHILD; -EUSERS no lane.
  * Crash: the lock goes to the next who asks, at the latest a second after the
  * kernel has taken the dead process's memory down. A thread that ends inside a
  * living process with the lock held is not detected.

@@ -44,24 +44,31 @@ def structs(header):
         fields = []
         for declaration in body.split(";"):
             # the name comes last, before any dimensions and attributes
-            plain = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", declaration,
-                           flags=re.S)
+            plain = re.sub(r"__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)",
+                           "", declaration)
             match = re.search(r"(\w+)\s*((?:\[[^\]]*\]\s*)*)$", plain)
             if match:
                 fields.append((match[1], match[2].strip() == "[]"))
         yield name, fields
 
 
+# What lies in users' own structures in shared memory: the headers of it.
+PUBLIC = ["mutex", "waiters", "rwlock", "cond", "semaphore", "event", "barrier",
+          "once"]
+
+
 def layout(header, *compiler):
+    public = os.path.join(os.path.dirname(header), "..", "include", "libshm")
+    found = list(structs(header))
+    for name in PUBLIC:
+        found += structs(os.path.join(public, name + ".h"))
     lines = []
-    for name, fields in structs(header):
+    for name, fields in found:
         lines.append(f'printf("struct {name} %zu\\n", sizeof(struct {name}));')
         for field, flexible in fields:
             size = "0" if flexible else f"sizeof(((struct {name} *)0)->{field})"
             lines.append(f'printf("  %5zu %5zu {field}\\n", '
                          f"offsetof(struct {name}, {field}), (size_t){size});")
-    # struct lshm_mutex lies in users' own structures
-    lines.append('printf("struct lshm_mutex %zu\\n", sizeof(struct lshm_mutex));')
     with tempfile.TemporaryDirectory() as directory:
         program = os.path.join(directory, "layout")
         with open(program + ".c", "w") as source:

@@ -59,6 +59,26 @@ static bool start_rescuer(
 	return slot_state(watch.slot) == LSHMI_SLOT_REAPING;
 }
 
+static uint64_t drafts(struct lshm_region *region)
+{
+	struct lshm_heap_info heap;
+
+	UT_OK(lshm_heap_stat(region, &heap));
+	return heap.draft_blocks;
+}
+
+/* A channel comes and goes; its memory too, whoever may be looking at it. */
+static void make_and_remove_channel(struct lshm_region *region)
+{
+	uint64_t before = drafts(region);
+	struct lshm_producer *out;
+
+	UT_OK(lshm_producer_open(&out, region, "d", &work));
+	lshm_producer_close(out);
+	UT_OK(lshm_channel_remove(region, "d"));
+	UT_EQ(before, drafts(region));
+}
+
 /* Nobody waits for a sweep: whoever needs what the dead one had can have it. */
 static void others_go_on(struct victim *v)
 {
@@ -100,6 +120,7 @@ static void others_go_on(struct victim *v)
 	    newcomer, "another", "test", 100, NULL, NULL, NULL));
 	UT_OK(lshm_object_remove(newcomer, "another", "test"));
 	lshm_consumer_close(in);
+	make_and_remove_channel(newcomer);
 	lshm_region_close(newcomer);
 	UT_CMP(milliseconds() - start, <, BOUND_MS);
 }
@@ -152,6 +173,38 @@ UT_TEST(stopped_rescuer_harms_nobody, UT_EACH)
 UT_TEST(dead_rescuer_is_followed, UT_EACH)
 {
 	rescuer_stops(true);
+}
+
+static bool is_logged(void *arg, bool kernel)
+{
+	struct lshmi_header *header = arg;
+	uint64_t count = lshmi_load_acquire(&header->death_count);
+
+	return count && lshmi_load_acquire(&header->deaths[0].stamp) == count;
+}
+
+/* A rescuer dies when it has all but told that it is done. */
+UT_TEST(death_is_told_once, UT_ONCE)
+{
+	struct lshm_participant_info first, second;
+	struct ut_child rescuer;
+	struct victim v;
+
+	victim_start(&v, waits);
+	rescuer = ut_spawn(v.region, 0, reaps_body, NULL);
+	crash_await_mark(&rescuer);
+	ut_kill(&v.child);
+	UT_TRUE(crash_step(&rescuer, is_logged, crash_header(v.region), NULL));
+	UT_EQ(LSHMI_SLOT_REAPING, slot_state(crash_slot(v.region, v.slot)));
+	ut_kill(&rescuer);
+	UT_EQ(2, lshm_region_reap(v.region));
+	UT_EQ(2, crash_header(v.region)->death_count);
+	UT_OK(lshm_region_death(v.region, 0, &second));
+	UT_OK(lshm_region_death(v.region, 1, &first));
+	UT_EQ(v.slot, first.slot);
+	UT_TRUE(second.slot != first.slot);
+	others_go_on(&v);
+	all_is_well(&v);
 }
 
 /* ---- a table full of the dead ---- */

@@ -80,8 +80,9 @@ UT_TEST(not_recursive, UT_EACH)
 	struct shared *shared = make(region);
 
 	UT_OK(lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
-	UT_ERR(-EAGAIN, lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
-	UT_ERR(-ETIMEDOUT, lshm_mutex_lock(region, &shared->mutex, UT_BRIEF));
+	UT_ERR(-EDEADLK, lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
+	UT_ERR(-EDEADLK, lshm_mutex_lock(region, &shared->mutex, UT_BRIEF));
+	UT_ERR(-EDEADLK, lshm_mutex_lock(region, &shared->mutex, LSHM_FOREVER));
 	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
 	UT_OK(lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
 	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
@@ -235,7 +236,7 @@ UT_TEST(owner_died, UT_EACH)
 	ut_kill(&child);
 	UT_EQ(
 	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
-	UT_ERR(-EAGAIN, lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
+	UT_ERR(-EDEADLK, lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
 	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
 	/* that was the news: it is told once */
 	UT_OK(lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
