@@ -49,7 +49,7 @@ struct ask {
 	struct lshm_region *region;
 	struct lshmi_lane *lane;
 	struct lshm_barrier *barrier;
-	uint64_t *member; /* its own */
+	lshmi_u64 *member; /* its own */
 	uint32_t phase;
 };
 
@@ -70,7 +70,7 @@ static uint64_t lockword_of(uint64_t member)
 	return member & ((UINT64_C(1) << FOR_SHIFT) - 1) & ~ARRIVED;
 }
 
-static uint64_t *find(const struct ask *a)
+static lshmi_u64 *find(const struct ask *a)
 {
 	struct lshm_barrier *b = a->barrier;
 
@@ -82,7 +82,7 @@ static uint64_t *find(const struct ask *a)
 }
 
 /* Take a member out if it is dead. */
-static bool bury(const struct ask *a, uint64_t *member, uint64_t w)
+static bool bury(const struct ask *a, lshmi_u64 *member, uint64_t w)
 {
 	if (!lshmi_lane_dead(a->region, w))
 		return false;
@@ -98,7 +98,7 @@ static bool all_arrived(const struct ask *a, bool look)
 	bool all = true;
 
 	for (uint32_t i = 0; i < LSHM_MEMBERS_MAX; i++) {
-		uint64_t *member = &a->barrier->members[i];
+		lshmi_u64 *member = &a->barrier->members[i];
 		uint64_t w = lshmi_load_seq(member); /* [B] */
 
 		if (w == 0 || w == (lockword_of(w) | arrived(a->phase)))
@@ -163,7 +163,7 @@ int lshm_barrier_join(struct lshm_region *region, struct lshm_barrier *barrier)
 		    EEXIST, "this thread is a member of the barrier already");
 	for (int look = 0; look < 2; look++) {
 		for (uint32_t i = 0; i < LSHM_MEMBERS_MAX; i++) {
-			uint64_t *member = &barrier->members[i];
+			lshmi_u64 *member = &barrier->members[i];
 			uint64_t w = lshmi_load_seq(member);
 
 			if (w && (!look || !bury(&a, member, w)))

@@ -451,10 +451,18 @@ int lshm_channel_remove(struct lshm_region *region, const char *name)
 	}
 	lshmi_ends_reap(&e);
 	for (uint32_t i = 0; i < 2 * LSHM_ENDPOINTS_MAX; i++) {
-		if (!lshmi_load_seq(&e.channel->ends[i % 2][i / 2].word))
+		w = lshmi_load_seq(&e.channel->ends[i % 2][i / 2].word);
+		if (!w)
 			continue;
-		ret = lshmi_fail(EBUSY,
-		    "the channel \"%s\" has producers or consumers", name);
+		if (lshmi_participant_dead(r, end_slot(w), end_generation(w)))
+			ret = lshmi_fail(EAGAIN,
+			    "somebody else is clearing up after a dead user of "
+			    "the channel \"%s\": try again",
+			    name);
+		else
+			ret = lshmi_fail(EBUSY,
+			    "the channel \"%s\" has producers or consumers",
+			    name);
 		goto out;
 	}
 	for (uint32_t i = 0; i < e.depth; i++) {

@@ -8,7 +8,7 @@
 #include "internal.h"
 
 struct ask {
-	const uint64_t *count;
+	const lshmi_u64 *count;
 	uint64_t seen;
 	uint64_t now;
 };

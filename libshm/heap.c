@@ -463,11 +463,13 @@ void lshmi_heap_sweep(struct lshm_region *r, const bool *dead)
 			lshmi_cas(pm(r, p), e,
 			    make_entry(LSHMI_PM_FREE, 0, 0, entry_pages(e),
 				entry_gen(e)));
-		} else if (lshmi_cas(pm(r, p), e,
-			       with_holder(e, LSHMI_HOLDER_ATTACHED))) {
-			lshmi_fetch_add(&r->header->orphans, 1);
+		} else {
+			lshmi_cas(pm(r, p), e,
+			    with_holder(e, LSHMI_HOLDER_ATTACHED));
 		}
 	}
+	/* In any case: a reaper before us may have died before it told. */
+	lshmi_fetch_add(&r->header->orphans, 1);
 }
 
 static void count_block(

@@ -121,6 +121,9 @@ bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword);
 void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen);
 void lshmi_lane_apply(struct lshm_region *r, uint32_t lane);
 void lshmi_lane_reap(struct lshm_region *r, uint64_t lockword);
+/* Is this a draft of the process's? Then it is one of this lane's from now. */
+int lshmi_lane_draft(
+    struct lshm_region *r, struct lshmi_lane *lane, const void *block);
 
 struct lshmi_lane_cache {
 	struct lshm_region *region;
@@ -184,6 +187,14 @@ static inline int lshmi_check(
 	return 0;
 }
 
+/* The same for what can only be a block of the heap, or a part of one. */
+static inline void *lshmi_in_heap(
+    struct lshm_region *r, uint64_t off, uint64_t size)
+{
+	return off >= r->heap_off && off % 8 == 0 ? lshmi_at(r, off, size)
+						  : NULL;
+}
+
 /* mutex.c */
 /* Is the lane the owner? Its own answer cannot change meanwhile. */
 static inline bool lshmi_holds(
@@ -194,6 +205,9 @@ static inline bool lshmi_holds(
 
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline);
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m);
+/* What calls begin with that a caller makes with a lock of his held. */
+int lshmi_enter_held(
+    struct lshm_region *r, struct lshm_mutex *m, struct lshmi_lane **lane);
 /* The library's own locks: a holder that is stopped costs -EAGAIN. */
 int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what);

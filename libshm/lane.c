@@ -281,3 +281,25 @@ void lshmi_lane_apply(struct lshm_region *r, uint32_t lane)
 			    LSHMI_HOLDER_ATTACHED);
 	lshmi_store_release(&rec->intent, w & ~UINT64_C(3));
 }
+
+int lshmi_lane_draft(
+    struct lshm_region *r, struct lshmi_lane *lane, const void *block)
+{
+	uint64_t off = (uint64_t)((const char *)block - r->base);
+	uint16_t mark = LSHMI_HOLDER_LANE;
+
+	if (lshmi_holder_cas(r, off, lane->mark, lane->mark))
+		return 0;
+	if (lshm_usable_size(r, block) == 0)
+		return lshmi_fail(
+		    EINVAL, "this is no block of the region's heap");
+	/* Another thread's? All lanes of a process are swept together. */
+	for (uint32_t i = 0; i < r->max_lanes; i++, mark++)
+		if ((lshmi_load_relaxed(&r->lanes[i].word) & 0xffff) ==
+			r->slot + 1 &&
+		    lshmi_holder_cas(r, off, mark, lane->mark))
+			return 0;
+	return lshmi_fail(EPERM,
+	    "this block is not a draft of the caller's: it is attached, or "
+	    "another process's");
+}

@@ -23,11 +23,13 @@
 #include <libshm/channel.h>
 #include <libshm/cond.h>
 #include <libshm/event.h>
+#include <libshm/list.h>
 #include <libshm/mutex.h>
 #include <libshm/object.h>
 #include <libshm/once.h>
 #include <libshm/rwlock.h>
 #include <libshm/semaphore.h>
+#include <libshm/vector.h>
 
 typedef uint64_t lshmi_u64 __attribute__((aligned(8)));
 
@@ -72,7 +74,7 @@ struct lshmi_death {
  *   @*_lock     lock words, see mutex.c
  *   @heap_rover where the next search for pages begins; a page with a head;
  *               heap lock held
- *   @orphans    +1 whenever a slab loses its owner; a hint
+ *   @orphans    +1 by each sweep, after slabs have lost their owner; a hint
  *   @desc_segments  attached under directory_lock; segment k has
  *               64 << k descriptors, and is never given back
  *   @deaths     by reapers; @death_count by fetch-and-add
@@ -273,6 +275,54 @@ struct lshmi_desc {
 	lshmi_u64 reserved[3];
 };
 
+/*
+ * A map, an object in the directory. A key's hash has the shard in its highest
+ * bits and the bucket in its lowest.
+ *   @seed    of the hash; written once, before the map is visible
+ *   @table   a block, or 0: no entry yet; under @mutex
+ *   @count   of entries; by whoever holds @mutex; who takes that lock over from
+ *            the dead counts anew
+ */
+#define LSHMI_MAP_SHARD_BITS  5
+#define LSHMI_MAP_SHARDS      (1 << LSHMI_MAP_SHARD_BITS)
+#define LSHMI_MAP_BUCKETS_MIN 8
+
+struct lshmi_map_shard {
+	struct lshm_mutex mutex;
+	lshmi_u64 table;
+	lshmi_u64 count;
+	lshmi_u64 reserved[5];
+};
+
+struct lshmi_map {
+	lshmi_u64 features;
+	lshmi_u64 seed[2];
+	lshmi_u64 reserved[5];
+	struct lshmi_map_shard shards[LSHMI_MAP_SHARDS];
+};
+
+/* A shard's table: this, then the first entry of each chain. */
+struct lshmi_map_table {
+	lshmi_u64 which;   /* of its entries' links are this table's: 0 or 1 */
+	lshmi_u64 buckets; /* a power of two */
+	lshmi_u64 bucket[];
+};
+
+/*
+ * An entry: this, then the key, then from the next multiple of 8 on the value,
+ * unless that is a block. All but @next is written before it is linked.
+ */
+struct lshmi_map_entry {
+	lshmi_u64 next[2]; /* by the table in use, and by one in the making */
+	lshmi_u64 hash;
+	lshmi_u64 value; /* its size; or the block's offset */
+	uint32_t key_size;
+	uint32_t kind;
+	uint8_t bytes[];
+};
+
+enum { LSHMI_MAP_BYTES = 0, LSHMI_MAP_BLOCK = 1 };
+
 #define LSHMI_AT(type, field, offset) \
 	static_assert(                \
 	    offsetof(struct type, field) == (offset), #type "." #field)
@@ -292,6 +342,21 @@ static_assert(sizeof(struct lshmi_directory) == 8192, "lshmi_directory");
 static_assert(sizeof(struct lshmi_waitq) == 64, "lshmi_waitq");
 static_assert(sizeof(struct lshmi_endpoint) == 128, "lshmi_endpoint");
 static_assert(sizeof(struct lshmi_desc) == 64, "lshmi_desc");
+static_assert(sizeof(struct lshmi_map_shard) == 64, "lshmi_map_shard");
+static_assert(sizeof(struct lshmi_map) == 64 + 32 * 64, "lshmi_map");
+static_assert(sizeof(struct lshmi_map_table) == 16, "lshmi_map_table");
+static_assert(sizeof(struct lshmi_map_entry) == 40, "lshmi_map_entry");
+LSHMI_AT(lshmi_map_entry, hash, 16);
+LSHMI_AT(lshmi_map_entry, value, 24);
+LSHMI_AT(lshmi_map_entry, kind, 36);
+static_assert(sizeof(struct lshm_link) == 16, "lshm_link");
+static_assert(sizeof(struct lshm_list) == 32, "lshm_list");
+LSHMI_AT(lshm_link, prev, 8);
+LSHMI_AT(lshm_list, tail, 8);
+LSHMI_AT(lshm_list, dirty, 16);
+static_assert(sizeof(struct lshm_vector) == 24, "lshm_vector");
+LSHMI_AT(lshm_vector, count, 8);
+LSHMI_AT(lshm_vector, element, 16);
 LSHMI_AT(lshmi_channel, tail, 64);
 LSHMI_AT(lshmi_channel, head, 128);
 LSHMI_AT(lshmi_channel, data, 256);

@@ -133,7 +133,9 @@ void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m)
 int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what)
 {
-	int ret = lshmi_lock(r, m, lshm_deadline_ms(OWN_LIMIT_MS));
+	int ret = quick_lock(r, m)
+		      ? 0
+		      : lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS));
 
 	if (ret == -ETIMEDOUT)
 		return lshmi_fail(EAGAIN,
@@ -168,6 +170,23 @@ static __attribute__((noinline)) int call_lock_slow(
 	int ret = check(r, m);
 
 	return ret < 0 ? ret : lock_slow(r, m, deadline);
+}
+
+int lshmi_enter_held(
+    struct lshm_region *r, struct lshm_mutex *m, struct lshmi_lane **lane)
+{
+	int ret = check(r, m);
+
+	if (ret < 0)
+		return ret;
+	*lane = lshmi_lane(r);
+	if (!*lane)
+		return -EUSERS;
+	if (!lshmi_holds(*lane, m))
+		return lshmi_fail(EPERM,
+		    "the caller must hold the lock that protects what it "
+		    "changes: see lshm_mutex_lock()");
+	return 0;
 }
 
 int lshm_mutex_lock(

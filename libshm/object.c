@@ -285,7 +285,7 @@ int lshm_object_remove(
 	if (strncmp(type, "lshm.", 5) == 0)
 		return lshmi_fail(EINVAL,
 		    "types that begin with \"lshm.\" are the library's: use "
-		    "lshm_channel_remove()");
+		    "lshm_channel_remove() or lshm_map_destroy()");
 	ret = lock(region);
 	if (ret < 0)
 		return ret;

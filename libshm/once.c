@@ -9,7 +9,7 @@
  */
 #include "internal.h"
 
-int lshm_once(struct lshm_region *region, struct lshm_once *once,
+int lshm_once_run(struct lshm_region *region, struct lshm_once *once,
     int (*init)(void *arg, unsigned int earlier), void *arg, int64_t deadline)
 {
 	uint32_t earlier;

@@ -36,14 +36,14 @@ struct ask {
 	struct lshm_region *region;
 	struct lshmi_lane *lane;
 	struct lshm_rwlock *lock;
-	uint64_t *entry; /* its own, or NULL */
+	lshmi_u64 *entry; /* its own, or NULL */
 };
 
 /*
  * The @i-th place where a lane looks for its entry. Lanes that follow each
  * other begin on different lines of 8 entries.
  */
-static uint64_t *place(const struct ask *a, uint32_t i)
+static lshmi_u64 *place(const struct ask *a, uint32_t i)
 {
 	uint32_t lane = (uint32_t)(a->lane->rec - a->region->lanes);
 	uint32_t n = (lane + i) % LSHM_READERS_MAX;
@@ -52,7 +52,7 @@ static uint64_t *place(const struct ask *a, uint32_t i)
 }
 
 /* The entry that holds @word, first looked for where it is likely, or NULL. */
-static uint64_t *find(const struct ask *a, uint64_t word)
+static lshmi_u64 *find(const struct ask *a, uint64_t word)
 {
 	for (uint32_t i = 0; i < LSHM_READERS_MAX; i++)
 		if (lshmi_load_seq(place(a, i)) == word)
@@ -69,7 +69,7 @@ static bool reading(const struct ask *a)
 static bool enter(struct ask *a)
 {
 	for (uint32_t i = 0; i < LSHM_READERS_MAX; i++) {
-		uint64_t *entry = place(a, i);
+		lshmi_u64 *entry = place(a, i);
 
 		if (lshmi_load_relaxed(entry) == 0 &&
 		    lshmi_cas(entry, 0, a->lane->lockword)) { /* [R] */
@@ -101,7 +101,7 @@ static unsigned int readers(const struct ask *a, bool look)
 	unsigned int count = 0;
 
 	for (uint32_t i = 0; i < LSHM_READERS_MAX; i++) {
-		uint64_t *entry = &a->lock->readers[i];
+		lshmi_u64 *entry = &a->lock->readers[i];
 		uint64_t w = lshmi_load_seq(entry);
 
 		if (w == 0)

@@ -63,7 +63,7 @@ static int ask(struct ask *a, struct lshm_region *r, struct lshm_semaphore *s)
 }
 
 /* The permits, beginning with a different one for each lane. */
-static uint64_t *permit(const struct ask *a, uint32_t i)
+static lshmi_u64 *permit(const struct ask *a, uint32_t i)
 {
 	uint32_t lane = (uint32_t)(a->lane->rec - a->region->lanes);
 
@@ -93,7 +93,7 @@ static int take_tracked(void *arg, bool look)
 static int take_plain(void *arg, bool look)
 {
 	const struct ask *a = arg;
-	uint64_t *value = &a->semaphore->value, v;
+	lshmi_u64 *value = &a->semaphore->value, v;
 
 	for (int i = 0; i < LOSSES; i++) {
 		v = lshmi_load_seq(value);
@@ -157,7 +157,7 @@ static int post_tracked(const struct ask *a)
 
 static int post_plain(const struct ask *a)
 {
-	uint64_t *value = &a->semaphore->value, v;
+	lshmi_u64 *value = &a->semaphore->value, v;
 
 	for (int i = 0; i < 1000 * LOSSES; i++) {
 		v = lshmi_load_relaxed(value);

@@ -90,9 +90,8 @@ def prose(lines, out):
 
 def declaration(rest):
     """What a comment is about: the text up to the end of the declaration."""
-    if rest.startswith("#define"):
-        end = re.search(r"[^\\]\n", rest).end()
-        return rest[:end].strip()
+    if rest.startswith("#define"): # and those on the next lines
+        return re.match(r"(?:#define(?:[^\n]|\\\n)*\n)+", rest).group().strip()
     if rest.startswith("static inline"):
         return rest[:rest.index("\n{")] + ";"
     depth = 0
@@ -161,7 +160,7 @@ def page(header, examples):
         while lines and re.match(r"\w+\(\) - ", lines[0]):
             out += [".Ss " + sentences(lines.pop(0))[0]]
         if not function_of(code) and code.startswith(
-                ("struct", "enum", "typedef", "union")):
+                ("struct", "enum", "typedef", "union", "#define")):
             out += [".Bd -literal -offset indent"]
             out += [literal(line) for line in code.split("\n")] + [".Ed"]
         prose(lines, out)
@@ -181,7 +180,12 @@ def page(header, examples):
             "and what else holds for every function, are in",
             ".Xr libshm 7 .",
             ".Fn lshm_error", "says in words what went wrong.",
-            ".Sh SEE ALSO", ".Xr libshm 7"]
+            ".Sh SEE ALSO"]
+    others = set(re.findall(r"\b(lshm_\w+)\(\)", source))
+    others |= {"lshm_" + name
+               for name in re.findall(r"#include <libshm/(\w+)\.h>", source)}
+    others -= set(names)
+    out += [".Xr %s 3 ," % name for name in sorted(others)] + [".Xr libshm 7"]
     return "\n".join(out) + "\n"
 
 

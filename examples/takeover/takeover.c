@@ -39,6 +39,7 @@ int main(int argc, char **argv)
 {
 	struct lshm_region *region;
 	struct bank *bank;
+	void *block;
 	int ret;
 
 	if (argc < 2)
@@ -46,12 +47,13 @@ int main(int argc, char **argv)
 	if (lshm_region_open(&region, argv[1], LSHM_CREATE, NULL) < 0)
 		errx(1, "%s", lshm_error());
 	ret = lshm_object_create(
-	    region, "bank", "bank", sizeof(*bank), init, NULL, (void **)&bank);
+	    region, "bank", "bank", sizeof(*bank), init, NULL, &block);
 	if (ret == -EEXIST)
 		ret = lshm_object_open(
-		    region, "bank", "bank", sizeof(*bank), (void **)&bank);
+		    region, "bank", "bank", sizeof(*bank), &block);
 	if (ret < 0)
 		errx(1, "%s", lshm_error());
+	bank = block;
 
 	ret = lshm_mutex_lock(region, &bank->mutex, lshm_deadline_ms(10000));
 	if (ret < 0)

@@ -118,12 +118,15 @@ int wc_options_parse(
 /* The job's object is made by whoever needs it first. */
 static int open_job(struct wc *wc)
 {
+	void *block;
 	int ret = lshm_object_create(wc->region, "job", "wordcount.job",
-	    sizeof(*wc->job), NULL, NULL, (void **)&wc->job);
+	    sizeof(*wc->job), NULL, NULL, &block);
 
 	if (ret == -EEXIST)
 		ret = lshm_object_open(wc->region, "job", "wordcount.job",
-		    sizeof(*wc->job), (void **)&wc->job);
+		    sizeof(*wc->job), &block);
+	if (ret == 0)
+		wc->job = block;
 	return ret;
 }
 

@@ -90,6 +90,7 @@ static int publish_chunk(struct lshm_producer *out, struct text *text,
     struct carry *carry, size_t size, size_t *published)
 {
 	struct wc_chunk *chunk;
+	void *message;
 	size_t length;
 	ssize_t n;
 
@@ -99,11 +100,12 @@ static int publish_chunk(struct lshm_producer *out, struct text *text,
 		warnx("a word of more than %u letters", WC_CHUNK_MAX);
 		return -1;
 	}
-	if (lshm_producer_loan(out, sizeof(*chunk) + size, LSHM_FOREVER,
-		(void **)&chunk) < 0) {
+	if (lshm_producer_loan(
+		out, sizeof(*chunk) + size, LSHM_FOREVER, &message) < 0) {
 		warnx("no room for text: %s", lshm_error());
 		return -1;
 	}
+	chunk = message;
 	memcpy(chunk->text, carry->word, carry->length);
 	n = text_read(text, chunk->text + carry->length, size - carry->length);
 	if (n < 0)

@@ -49,12 +49,14 @@ static int publish_counts(struct lshm_producer *out,
 {
 	struct wc_counts *counts;
 	struct wc_entry *entry;
+	void *message;
 
 	if (lshm_producer_loan(
-		out, counts_size(table), LSHM_FOREVER, (void **)&counts) < 0) {
+		out, counts_size(table), LSHM_FOREVER, &message) < 0) {
 		warnx("no room for counts: %s", lshm_error());
 		return -1;
 	}
+	counts = message;
 	counts->sequence = sequence;
 	counts->length = length;
 	counts->words = table->n_words;

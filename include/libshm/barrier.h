@@ -5,7 +5,7 @@
  * It lies anywhere in the region, in the user's own structures. Members are
  * lanes: threads of participants, each of which joins for itself. A phase ends
  * when every member that lives has arrived: the dead are not waited for, but
- * their death is told to all.
+ * their death is told to all. What holds for all waiting is in waiters.h.
  */
 #ifndef LIBSHM_BARRIER_H
 #define LIBSHM_BARRIER_H

@@ -89,11 +89,14 @@ struct lshm_region;
 #define LSHM_OWNER_DIED 1
 
 /**
- * Deadlines: do not block. Who polls a channel like this looks for the dead at
- * every 1024th fruitless call only; locks and their like look at each.
+ * LSHM_NOW - the deadline of a call that shall not block
+ *
+ * It fails with -EAGAIN where it would have to. Locks and their like look
+ * whether their owner has died at each such call; who polls a channel looks
+ * for the dead at every 1024th fruitless call only.
  */
 #define LSHM_NOW INT64_C(0)
-/** Deadlines: block until it is done. */
+/** LSHM_FOREVER - the deadline of a call that blocks until it is done */
 #define LSHM_FOREVER INT64_MAX
 
 /**

@@ -242,7 +242,8 @@ LSHM_API int lshm_consumer_wait(
  * @published:  messages ever published
  * @backlog:    broadcast: published, and not yet passed by the slowest
  *              consumer; work-sharing: published, and not yet done
- * @redelivered: messages given out again after a death or close
+ * @redelivered: messages given out again after a death or close; each reaper
+ *               that died doing so may have left one uncounted
  */
 struct lshm_channel_info {
 	uint32_t mode;
@@ -303,7 +304,8 @@ LSHM_API int lshm_channel_endpoint(struct lshm_region *region, const char *name,
  * lshm_channel_remove() - remove a channel and the messages in it
  * @region: [in] a participant's handle
  *
- * Return: 0; -EBUSY it has living producers or consumers; -ENOENT;
+ * Return: 0; -EBUSY it has living producers or consumers; -EAGAIN it has dead
+ * ones, and somebody who is slow or stopped is clearing up after them; -ENOENT;
  * -EPROTOTYPE; -EROFS; -ECHILD.
  * Crash: the channel is there, perhaps emptied, or gone.
  */

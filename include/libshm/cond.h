@@ -8,7 +8,8 @@
  *
  * It lies anywhere in the region, in the user's own structures. Always wait in
  * a loop like this one: a wait also ends for no reason, and the state may have
- * changed again before the mutex was had.
+ * changed again before the mutex was had. What holds for all waiting is in
+ * waiters.h.
  */
 #ifndef LIBSHM_COND_H
 #define LIBSHM_COND_H

@@ -4,7 +4,8 @@
  *
  * It lies anywhere in the region, in the user's own structures. Whoever has
  * seen it at some count waits until it is at another one, so nothing is missed
- * between looking and waiting, and any number of waiters see each post:
+ * between looking and waiting, and any number of waiters see each post. What
+ * holds for all waiting is in waiters.h.
  *
  *     lshm_event_count(region, &s->changed, &seen);
  *     while (!look_at(s))

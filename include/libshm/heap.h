@@ -81,25 +81,35 @@ LSHM_API size_t lshm_usable_size(struct lshm_region *region, const void *block);
  * @region: [in] a participant's handle
  * @mutex:  [in] a lock in the region that the caller holds, and under which
  *          alone @field changes
- * @field:  [in] an offset field in the region
+ * @field:  [in] an offset field in the region, in an attached block or a named
+ *          object: what a draft refers to is lost with it
  * @block:  [in] a draft of the caller's, or NULL to empty the field
  * @old:    [out] the block the field referred to, a draft of the caller's now,
  *          or NULL; may be NULL itself if the field must be empty
  *
  * @block becomes attached, and what was attached there becomes a draft. At
  * every instruction a death leaves the field naming an attached block or null,
- * and the other block returned to the heap.
+ * and the other block returned to the heap: whoever holds the lock next finds
+ * it so.
+ *
+ * Each attached block has one field that owns it. Where two fields change
+ * together, as in a list, use lshm_list_push_front() and the other containers:
+ * two calls of this one may have a death in between.
  *
  * Return: 0; -EINVAL not blocks or fields of this heap; -EBUSY the field is
  * not empty and @old is NULL; -EPERM the lock is not the caller's, or @block is
- * not its draft; -EROFS; -ECHILD; -EUSERS.
+ * not its draft; -LSHM_ECORRUPT what the field refers to is no block in use;
+ * -EROFS; -ECHILD; -EUSERS.
  */
 LSHM_API int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,
     lshm_off *field, void *block, void **old);
 
 /**
- * lshm_attach() - let an empty field refer to a draft: lshm_replace() to it
- * lshm_detach() - empty a field, taking its block as a draft: to NULL
+ * lshm_attach() - let an empty field refer to a draft
+ * @region, @mutex, @field, @block: [in] as for lshm_replace()
+ *
+ * Return, Crash: as lshm_replace() without @old: -EBUSY if the field is not
+ * empty.
  */
 static inline int lshm_attach(struct lshm_region *region,
     struct lshm_mutex *mutex, lshm_off *field, void *block)
@@ -107,6 +117,14 @@ static inline int lshm_attach(struct lshm_region *region,
 	return lshm_replace(region, mutex, field, block, NULL);
 }
 
+/**
+ * lshm_detach() - empty a field and take its block as a draft
+ * @region, @mutex, @field: [in] as for lshm_replace()
+ * @block: [out] the block, which the caller may free or attach elsewhere; NULL
+ *         if the field was empty
+ *
+ * Return, Crash: as lshm_replace().
+ */
 static inline int lshm_detach(struct lshm_region *region,
     struct lshm_mutex *mutex, lshm_off *field, void **block)
 {
@@ -142,7 +160,10 @@ struct lshm_heap_info {
 /**
  * lshm_heap_stat() - figures of the heap, taken by looking at all of it
  *
- * Exact if nobody allocates meanwhile; otherwise near. Observers may ask.
+ * Exact if nobody allocates meanwhile; otherwise near. Observers may ask. Who
+ * looks for a leak compares blocks, not free bytes: pages that have been cut
+ * into blocks stay so for the next ones of that size, and slabs without an
+ * owner are taken up by whoever needs one.
  *
  * Return: 0; -LSHM_ECORRUPT its page map is damaged; -ECHILD.
  */

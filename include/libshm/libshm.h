@@ -9,6 +9,8 @@
 #include <libshm/cond.h>
 #include <libshm/event.h>
 #include <libshm/heap.h>
+#include <libshm/list.h>
+#include <libshm/map.h>
 #include <libshm/mutex.h>
 #include <libshm/object.h>
 #include <libshm/offset.h>
@@ -16,5 +18,6 @@
 #include <libshm/region.h>
 #include <libshm/rwlock.h>
 #include <libshm/semaphore.h>
+#include <libshm/vector.h>
 
 #endif

@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * object.h - blocks with a name in the region's directory
+ *
+ * Whoever comes first makes the object, and all others find it:
+ *
+ *     ret = lshm_object_create(region, name, type, size, init, NULL, &block);
+ *     if (ret == -EEXIST)
+ *             ret = lshm_object_open(region, name, type, size, &block);
+ *
+ * Nobody sees an object before its init function is through with it.
  */
 #ifndef LIBSHM_OBJECT_H
 #define LIBSHM_OBJECT_H

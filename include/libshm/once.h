@@ -2,7 +2,8 @@
 /*
  * once.h - do a thing once, whoever dies doing it
  *
- * It lies anywhere in the region, in the user's own structures.
+ * It lies anywhere in the region, in the user's own structures. Waiting for
+ * another's attempt is waiting for a mutex: see mutex.h.
  */
 #ifndef LIBSHM_ONCE_H
 #define LIBSHM_ONCE_H
@@ -26,13 +27,13 @@ struct lshm_once {
 };
 
 /**
- * lshm_once() - do it, unless it is done; wait for who does it just now
+ * lshm_once_run() - do it, unless it is done; wait for who does it just now
  * @region:   [in] a participant's handle; an observer's where it is done
  * @once:     [in] inside @region
  * @init:     [in] does it: 0 or more, done; negative: not done, and this is
- *            what lshm_once() returns; no other caller runs at the same time.
- *            @earlier: how many attempts were begun before: each of them failed
- *            or died, and may have left half of it behind
+ *            what lshm_once_run() returns; no other caller runs at the same
+ *            time. @earlier: how many attempts were begun before: each of them
+ *            failed or died, and may have left half of it behind
  * @arg:      [in] passed on to @init
  * @deadline: [in] of waiting for another's attempt
  *
@@ -44,7 +45,7 @@ struct lshm_once {
  * Crash: of who does it: the next caller, or one that waits, does it, at the
  * latest a second after the kernel has taken the dead process's memory down.
  */
-LSHM_API int lshm_once(struct lshm_region *region, struct lshm_once *once,
+LSHM_API int lshm_once_run(struct lshm_region *region, struct lshm_once *once,
     int (*init)(void *arg, unsigned int earlier), void *arg, int64_t deadline);
 
 #ifdef __cplusplus

@@ -190,7 +190,8 @@ LSHM_API void *lshm_region_base(const struct lshm_region *region);
  * @created_ns:    CLOCK_REALTIME when it was created
  * @layout_version, @compat, @ro_compat, @incompat: of its layout
  * @backend:       of enum lshm_backend
- * @creator_pid, @owner_uid, @owner_gid, @mode
+ * @creator_pid:   in the creator's pid namespace; a hint for people
+ * @owner_uid, @owner_gid, @mode: who may open it
  * @max_participants, @participants, @dead: slots; ACTIVE ones; of those, proved
  *                 dead but not reaped yet
  * @deaths:        how many participants have been reaped, ever
@@ -246,8 +247,7 @@ enum lshm_participant_state {
 	LSHM_PARTICIPANT_ALIVE = 1,   /* attached; stopped counts as alive */
 	LSHM_PARTICIPANT_DEAD = 2,    /* dead, and nobody has reaped it yet */
 	LSHM_PARTICIPANT_REAPING = 3, /* dead, and being reaped */
-	LSHM_PARTICIPANT_REAPED =
-	    4, /* of lshm_region_deaths(): it was reaped */
+	LSHM_PARTICIPANT_REAPED = 4,  /* of lshm_region_death(): it was */
 };
 
 /**

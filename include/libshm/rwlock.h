@@ -7,7 +7,7 @@
  * dies leaves the lock to the next writer, with LSHM_OWNER_DIED as news, and
  * readers get -EOWNERDEAD until one has repaired. Use a struct lshm_mutex where
  * what is read is short: reading costs as much as a mutex does, and pays where
- * readers hold the lock for long.
+ * readers hold the lock for long. What holds for all waiting is in waiters.h.
  *
  * To change references to blocks (lshm_replace() and its like, see heap.h)
  * while it is held for writing, name its member `writer` there as the mutex.

@@ -2,11 +2,11 @@
 /*
  * semaphore.h - a number of permits to be taken and put back
  *
- * It lies anywhere in the region, in the user's own structures. There are two
- * kinds. Plain: a number, which anybody raises and lowers; a permit that was
- * taken by a process that died is lost. Tracked: each permit knows who holds
- * it, and those of the dead come back by themselves; its total is fixed, and
- * the permits follow it in memory:
+ * It lies anywhere in the region, in the user's own structures. What holds for
+ * all waiting is in waiters.h. There are two kinds. Plain: a number, which
+ * anybody raises and lowers; a permit that was taken by a process that died is
+ * lost. Tracked: each permit knows who holds it, and those of the dead come
+ * back by themselves; its total is fixed, and the permits follow it in memory:
  *
  *     struct {
  *             struct lshm_semaphore semaphore;

@@ -14,10 +14,18 @@
  *           those who sleep; those who sleep are woken in the order in which
  *           they went to sleep, but each sleep that ends by itself puts a
  *           waiter last again.
- * Cost      Where nobody sleeps, waking makes no system call.
- * Deadline  LSHM_NOW: -EAGAIN instead of waiting. A time that has passed: what
- *           can be had at once is still obtained.
- * Signals   A waiter whose signal handler returns goes on waiting.
+ * Cost      Where nobody sleeps, waking makes no system call. Who cannot get
+ *           what it wants polls for a moment before it sleeps. Each look at who
+ *           lives costs some microseconds for each holder.
+ * Deadline  LSHM_NOW: -EAGAIN instead of waiting, after a look at who lives. A
+ *           time that has passed: what can be had at once is still obtained.
+ * Signals   A waiter whose signal handler returns goes on waiting. Not from
+ *           within signal handlers.
+ * Fork      The child holds nothing of what its parent does, and does not keep
+ *           it when the parent dies. It opens the region itself.
+ * Leaving   Closing the handle is like dying, for what its threads held. A
+ *           thread that ends gives nothing back; the next new one of the same
+ *           process may find itself the holder.
  */
 #ifndef LIBSHM_WAITERS_H
 #define LIBSHM_WAITERS_H

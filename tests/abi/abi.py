@@ -54,7 +54,7 @@ def structs(header):
 
 # What lies in users' own structures in shared memory: the headers of it.
 PUBLIC = ["mutex", "waiters", "rwlock", "cond", "semaphore", "event", "barrier",
-          "once"]
+          "once", "list", "vector"]
 
 
 def layout(header, *compiler):

@@ -5,14 +5,9 @@
 #include "crash.h"
 
 #include <signal.h>
-#include <sys/ptrace.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <sys/user.h>
 #include <sys/wait.h>
-#include <time.h>
 
-#include <elf.h>
+#include "../../testing/tracee.h"
 
 /* ---- what is in the region ---- */
 
@@ -109,99 +104,75 @@ uint64_t crash_check(struct ut_at at, const void *block, size_t size)
 
 /* ---- stepping ---- */
 
-/*
- * The one in the kernel's vdso begins anew whenever the clock is adjusted while
- * it reads it, and stepped it reads it for longer than that takes.
- */
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-	return (int)syscall(SYS_clock_gettime, clock, now);
-}
-
 void crash_mark(void)
 {
 	static bool traced;
 
-	if (!traced && ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
-		ut_fail(UT_AT("PTRACE_TRACEME"), "%m");
+	if (traced)
+		raise(SIGSTOP);
+	else if (tracee_ready() < 0)
+		ut_fail(UT_AT("tracee_ready()"), "%m");
 	traced = true;
-	raise(SIGSTOP);
 }
 
-/* Is its next instruction a system call? Its code is a copy of ours. */
-static bool at_system_call(pid_t pid)
+/* The children that are stepped now and then; few at a time. */
+static struct tracee *tracee_of(const struct ut_child *child)
 {
-#if defined(__x86_64__) || defined(__aarch64__)
-	struct user_regs_struct registers;
-	struct iovec io = {&registers, sizeof(registers)};
-	uint32_t code;
+	static struct tracee tracees[8];
 
-	if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &io) < 0)
-		ut_fail(UT_AT("PTRACE_GETREGSET"), "%m");
-#if defined(__x86_64__)
-	memcpy(&code, (const void *)registers.rip, 2);
-	return (code & 0xffff) == 0x050f; /* syscall */
-#else
-	memcpy(&code, (const void *)registers.pc, 4);
-	return code == 0xd4000001; /* svc #0 */
-#endif
-#else
-	return false; /* then only changes of the region count */
-#endif
+	for (size_t i = 0; i < UT_COUNT(tracees); i++)
+		if (tracees[i].pid == child->pid)
+			return &tracees[i];
+	for (size_t i = 0; i < UT_COUNT(tracees); i++)
+		if (tracees[i].pid == 0 || kill(tracees[i].pid, 0) < 0) {
+			tracees[i].pid = 0;
+			return &tracees[i];
+		}
+	ut_fail(UT_AT("stepping"), "too many children at a time");
 }
 
-/* Wait until it stands still: the signal that it stopped for. */
-static int wait_stopped(struct ut_child *child)
+static void ended(const struct tracee *t)
 {
-	int status;
-
-	if (waitpid(child->pid, &status, 0) != child->pid)
-		ut_fail(UT_AT("waitpid()"), "%m");
-	if (!WIFSTOPPED(status))
+	if (t->ended)
 		ut_fail(UT_AT("stepping"),
 		    "the child ended meanwhile: wait status 0x%x",
-		    (unsigned int)status);
-	return WSTOPSIG(status);
+		    (unsigned int)t->status);
 }
 
 void crash_await_mark(struct ut_child *child)
 {
-	UT_EQ(SIGSTOP, wait_stopped(child));
-	ptrace(PTRACE_SETOPTIONS, child->pid, NULL, PTRACE_O_EXITKILL);
+	struct tracee *t = tracee_of(child);
+
+	tracee_adopt(t, child->pid);
+	ended(t);
 }
 
-bool crash_step(struct ut_child *child, crash_condition *condition, void *arg,
-    uint64_t *steps)
+bool crash_step(struct ut_child *child, crash_condition *condition, void *arg)
 {
-	for (;;) {
-		bool kernel = at_system_call(child->pid);
-		int signal;
+	struct tracee *t = tracee_of(child);
+	bool there;
 
-		if (ptrace(PTRACE_SINGLESTEP, child->pid, NULL, NULL) < 0)
-			ut_fail(UT_AT("PTRACE_SINGLESTEP"), "%m");
-		signal = wait_stopped(child);
-		if (signal == SIGSTOP)
-			return false;
-		if (signal != SIGTRAP)
-			ut_fail(UT_AT("stepping"), "the child got signal %d",
-			    signal);
-		if (steps)
-			++*steps;
-		if (condition(arg, kernel))
-			return true;
-	}
+	tracee_share_processor(t);
+	do {
+		there = tracee_step(t);
+		ended(t);
+	} while (there && !condition(arg));
+	tracee_part(t);
+	return there;
 }
 
 void crash_let_go(struct ut_child *child)
 {
-	ptrace(PTRACE_DETACH, child->pid, NULL, NULL);
+	tracee_release(tracee_of(child), 0);
+	tracee_of(child)->pid = 0;
 }
 
 void crash_leave_stopped(struct ut_child *child)
 {
 	siginfo_t info;
 
-	ptrace(PTRACE_DETACH, child->pid, NULL, (void *)(intptr_t)SIGSTOP);
+	tracee_release(tracee_of(child), SIGSTOP);
+	tracee_of(child)->pid = 0;
 	if (waitid(P_PID, (id_t)child->pid, &info, WSTOPPED | WEXITED) < 0 ||
 	    info.si_code != CLD_STOPPED)
 		ut_fail(UT_AT("crash_leave_stopped()"), "it did not stop");

@@ -87,18 +87,16 @@ uint64_t crash_check(struct ut_at at, const void *block, size_t size);
  */
 void crash_mark(void);
 
-/** Does the stepping end here? @kernel: the step was a system call. */
-typedef bool crash_condition(void *arg, bool kernel);
+/** Does the stepping end here? */
+typedef bool crash_condition(void *arg);
 
 /** Wait until a child has come to its first crash_mark(). */
 void crash_await_mark(struct ut_child *child);
 /**
  * Step on from there until the condition holds (true; it stands still then) or
- * until it comes to the next mark (false). Adds the instructions to *steps,
- * unless that is NULL.
+ * until it comes to the next mark (false).
  */
-bool crash_step(struct ut_child *child, crash_condition *condition, void *arg,
-    uint64_t *steps);
+bool crash_step(struct ut_child *child, crash_condition *condition, void *arg);
 /** Trace it no more: it goes on, or stays stopped as by SIGSTOP. */
 void crash_let_go(struct ut_child *child);
 void crash_leave_stopped(struct ut_child *child);

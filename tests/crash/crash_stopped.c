@@ -22,7 +22,7 @@ static uint64_t slot_state(const struct lshmi_slot *slot)
 }
 
 /* Some way into a sweep; or it is over. */
-static bool is_reaping(void *arg, bool kernel)
+static bool is_reaping(void *arg)
 {
 	struct slot_watch *w = arg;
 	uint64_t state = slot_state(w->slot);
@@ -55,7 +55,7 @@ static bool start_rescuer(
 	crash_await_mark(rescuer);
 	ut_kill(&v->child);
 	watch.slot = crash_slot(v->region, v->slot);
-	UT_TRUE(crash_step(rescuer, is_reaping, &watch, NULL));
+	UT_TRUE(crash_step(rescuer, is_reaping, &watch));
 	return slot_state(watch.slot) == LSHMI_SLOT_REAPING;
 }
 
@@ -175,7 +175,27 @@ UT_TEST(dead_rescuer_is_followed, UT_EACH)
 	rescuer_stops(true);
 }
 
-static bool is_logged(void *arg, bool kernel)
+/* A user of a channel that is dead is not said to be a living one. */
+UT_TEST(dead_users_keep_a_channel_for_a_while, UT_EACH)
+{
+	struct ut_child rescuer;
+	struct victim v;
+
+	UT_TRUE(start_rescuer(&v, &rescuer, 0));
+	crash_leave_stopped(&rescuer);
+	lshm_producer_close(v.out);
+	UT_EQ(-EBUSY, lshm_channel_remove(v.region, "c")); /* us */
+	lshm_consumer_close(v.in);
+	UT_EQ(-EAGAIN, lshm_channel_remove(v.region, "c"));
+	ut_continue(&rescuer);
+	ut_hear(rescuer.fd);
+	ut_say(rescuer.fd, 0);
+	ut_join(&rescuer);
+	UT_OK(lshm_channel_remove(v.region, "c"));
+	lshm_region_close(v.region);
+}
+
+static bool is_logged(void *arg)
 {
 	struct lshmi_header *header = arg;
 	uint64_t count = lshmi_load_acquire(&header->death_count);
@@ -194,7 +214,7 @@ UT_TEST(death_is_told_once, UT_ONCE)
 	rescuer = ut_spawn(v.region, 0, reaps_body, NULL);
 	crash_await_mark(&rescuer);
 	ut_kill(&v.child);
-	UT_TRUE(crash_step(&rescuer, is_logged, crash_header(v.region), NULL));
+	UT_TRUE(crash_step(&rescuer, is_logged, crash_header(v.region)));
 	UT_EQ(LSHMI_SLOT_REAPING, slot_state(crash_slot(v.region, v.slot)));
 	ut_kill(&rescuer);
 	UT_EQ(2, lshm_region_reap(v.region));
@@ -311,7 +331,7 @@ static void moving_in(bool dies)
 	if (!ut_backend->named)
 		UT_OK(lshm_region_send(region, newcomer.fd, 0));
 	crash_await_mark(&newcomer);
-	UT_TRUE(crash_step(&newcomer, is_reaping, &watch, NULL));
+	UT_TRUE(crash_step(&newcomer, is_reaping, &watch));
 	if (dies) {
 		ut_kill(&newcomer);
 		UT_EQ(1, lshm_region_reap(region));
@@ -342,7 +362,7 @@ UT_TEST(killed_while_moving_in, UT_EACH)
 
 /* ---- the library's own locks ---- */
 
-static bool word_is_set(void *arg, bool kernel)
+static bool word_is_set(void *arg)
 {
 	return lshmi_load_relaxed((uint64_t *)arg) != 0;
 }
@@ -374,7 +394,7 @@ static void lock_holder(ut_body *body, bool dies)
 	void *block;
 
 	crash_await_mark(&child);
-	UT_TRUE(crash_step(&child, word_is_set, &lock->word, NULL));
+	UT_TRUE(crash_step(&child, word_is_set, &lock->word));
 	if (!dies) {
 		/* It costs a second, and an error; what needs no lock works. */
 		crash_leave_stopped(&child);
@@ -450,7 +470,7 @@ static void attaches_other_body(struct lshm_region *region, int fd, void *arg)
 	    region, &shared->other_mutex, &shared->other_field, block));
 }
 
-static bool at_once(void *arg, bool kernel)
+static bool at_once(void *arg)
 {
 	return true;
 }
@@ -478,13 +498,12 @@ UT_TEST(lane_used_anew, UT_EACH)
 	    crash_lane(region, lane)->word & 0xffff);
 	/* pending, and the field not yet written */
 	while ((crash_lane(region, lane)->intent & 3) != LSHMI_INTENT_PENDING)
-		UT_TRUE(crash_step(&second, at_once, NULL, NULL));
+		UT_TRUE(crash_step(&second, at_once, NULL));
 	UT_EQ(0, shared->other_field);
 	UT_EQ(
 	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
 	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
-	UT_TRUE(crash_step(
-	    &second, word_is_set, (void *)&shared->other_field, NULL));
+	UT_TRUE(crash_step(&second, word_is_set, (void *)&shared->other_field));
 	ut_kill(&second);
 	UT_EQ(1, lshm_region_reap(region));
 	UT_EQ(LSHM_OWNER_DIED,
@@ -519,7 +538,7 @@ struct field_watch {
 };
 
 /* In the midst of a replacement: before the field changes, or after. */
-static bool is_torn(void *arg, bool kernel)
+static bool is_torn(void *arg)
 {
 	struct field_watch *w = arg;
 	uint64_t field = lshmi_load_relaxed(&w->shared->field);
@@ -549,12 +568,12 @@ static void torn(bool changed)
 	crash_await_mark(&child);
 	lane = (uint32_t)(shared->mutex.word >> 1 & 0xffff) - 1;
 	watch.lane = crash_lane(region, lane);
-	UT_TRUE(crash_step(&child, is_torn, &watch, NULL));
+	UT_TRUE(crash_step(&child, is_torn, &watch));
 	slot.slot = crash_slot(region, crash_slot_of(region, child.pid));
 	rescuer = ut_spawn(region, 0, reaps_body, NULL);
 	crash_await_mark(&rescuer);
 	ut_kill(&child);
-	UT_TRUE(crash_step(&rescuer, is_reaping, &slot, NULL));
+	UT_TRUE(crash_step(&rescuer, is_reaping, &slot));
 	UT_EQ(LSHMI_SLOT_REAPING, slot_state(slot.slot));
 	UT_EQ(
 	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
@@ -594,9 +613,9 @@ static void closes_end_body(struct lshm_region *region, int fd, void *arg)
 	ut_hear(fd);
 }
 
-static bool word_is_clear(void *arg, bool kernel)
+static bool word_is_clear(void *arg)
 {
-	return !word_is_set(arg, kernel);
+	return !word_is_set(arg);
 }
 
 /*
@@ -617,8 +636,8 @@ UT_TEST(closed_end_touches_nothing, UT_ONCE)
 	UT_OK(lshm_object_open(
 	    region, "c", LSHM_CHANNEL_TYPE, 0, (void **)&channel));
 	lshm_producer_close(out);
-	UT_TRUE(crash_step(&child, word_is_clear,
-	    &channel->ends[LSHMI_PRODUCER][1].word, NULL));
+	UT_TRUE(crash_step(
+	    &child, word_is_clear, &channel->ends[LSHMI_PRODUCER][1].word));
 	UT_OK(lshm_channel_remove(region, "c"));
 	memset(channel, 0, sizeof(zero));
 	crash_let_go(&child);

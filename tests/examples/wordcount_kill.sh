@@ -4,7 +4,7 @@
 #
 # --look runs its command while the reader is stopped half-way, and the delay
 # keeps the workers busy with the chunks published so far: so whoever is killed
-# then is in the middle of its work.
+# then is in the middle of its work. Where that is checked they last a second.
 set -euo pipefail
 # shellcheck source=tests/examples/check.sh
 . "$(dirname -- "$0")/check.sh"
@@ -14,59 +14,59 @@ name=$region
 [[ $2 != file ]] || name=$tmp/own-$region
 trap 'rm -rf "$tmp" "/dev/shm/lshm.$region"' EXIT
 wordcount=("$(realpath "$1")" --backend "$2" --region "$name" \
-	--chunk 2048 --delay 20)
+	--chunk 8192)
 
-# ends STATUS LOOK - within 20 s, by itself
+# ends STATUS DELAY LOOK - within 20 s, by itself
 ends() {
 	local seconds=$SECONDS
 
-	run "$1" "${wordcount[@]}" --look "$2"
+	run "$1" "${wordcount[@]}" --delay "$2" --look "$3"
 	seconds=$((SECONDS - seconds))
 	((seconds <= 20)) || wrong "an end within 20 s" "$seconds s" "$out"
 	has_not "$out" 'by force'
-	[[ $2 != *LAUNCHER* ]] || return 0
+	[[ $3 != *LAUNCHER* ]] || return 0
 	gone "$region"
 	[[ ! -e $name ]] || wrong "$name is gone" "it is there" "$out"
 }
 
 # a worker: another one does its work
-ends 0 'set -- $WORDCOUNT_WORKERS; kill -KILL $2'
+ends 0 300 'set -- $WORDCOUNT_WORKERS; kill -KILL $2'
 same "last line" identical "$(tail -n 1 "$out")" "$out"
 has "$out" 'worker 2, pid [0-9]+, was killed by signal 9'
 has "$out" '^[1-9][0-9]* chunks delivered again'
 
 # all workers but one
-ends 0 'set -- $WORDCOUNT_WORKERS; shift; kill -KILL $*'
+ends 0 300 'set -- $WORDCOUNT_WORKERS; shift; kill -KILL $*'
 same "last line" identical "$(tail -n 1 "$out")" "$out"
 has "$out" '^[1-9][0-9]* chunks delivered again'
 
 # all of them
-ends 1 'kill -KILL $WORDCOUNT_WORKERS'
+ends 1 50 'kill -KILL $WORDCOUNT_WORKERS'
 has "$out" '^wc_reducer: the workers are gone before the end of the text$'
 has "$out" '^wordcount: no result$'
 
 # the reader
-ends 1 'kill -KILL $WORDCOUNT_READER'
+ends 1 50 'kill -KILL $WORDCOUNT_READER'
 has "$out" 'reader, pid [0-9]+, was killed by signal 9'
 has "$out" '^wc_worker: the reader is gone before the end of the text$'
 has "$out" '^wordcount: no result$'
 
 # the reducer
-ends 1 'kill -KILL $WORDCOUNT_REDUCER'
+ends 1 50 'kill -KILL $WORDCOUNT_REDUCER'
 has "$out" 'reducer, pid [0-9]+, was killed by signal 9'
 has "$out" '^wordcount: no result$'
 
 # everybody but the launcher
-ends 1 'kill -KILL $WORDCOUNT_READER $WORDCOUNT_REDUCER $WORDCOUNT_WORKERS'
+ends 1 50 'kill -KILL $WORDCOUNT_READER $WORDCOUNT_REDUCER $WORDCOUNT_WORKERS'
 has "$out" '^wordcount: no result$'
 
 # the launcher is asked to end
-ends 143 'kill -TERM $WORDCOUNT_LAUNCHER; sleep 60'
+ends 143 50 'kill -TERM $WORDCOUNT_LAUNCHER; sleep 60'
 has "$out" 'ended by signal 15'
 gone "$region"
 
 # the launcher is killed: the others end, and only the name is left
-ends 137 'kill -KILL $WORDCOUNT_LAUNCHER'
+ends 137 50 'kill -KILL $WORDCOUNT_LAUNCHER'
 for pid in $(sed -n 's/.* pid \([0-9]*\) *has the region.*/\1/p' "$out"); do
 	for ((i = 0; i < 500; i++)); do
 		alive "$pid" || break

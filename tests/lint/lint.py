@@ -11,6 +11,7 @@
   whitespace   no white space at the end of a line, one newline at the end
   shell        shell scripts are well-formed (bash -n)
   man          the manual pages name every function and every verb
+  crash        docs/crash.md has the figures of every sweep, and of no other
 """
 import os
 import re
@@ -88,8 +89,9 @@ def doc():
 
 
 def atomics():
+    doors = "libshm/atomic.h", "tests/storm/slow.h"
     for name in filter(is_c, files()):
-        if name == "libshm/atomic.h" or name.startswith(("examples/", "bench/")):
+        if name in doors or name.startswith(("examples/", "bench/")):
             continue
         text = without_comments(open(name, encoding="utf-8").read())
         for number, line in enumerate(text.split("\n"), 1):
@@ -145,15 +147,41 @@ def man():
             if not re.search(rf"\b{word}\b", text):
                 yield page, 1, f"say something about the {what} {word}"
 
-    functions = sorted({f[2] for f in public_functions()})
-    yield from missing("man/libshm.7", functions, "function")
+    for page in "libshm", "libshm-testing":
+        functions = sorted({f[2] for f in public_functions()
+                            if f[0].endswith("/testing.h") ==
+                            page.endswith("-testing")})
+        yield from missing(f"man/{page}.7", functions, "function")
     verbs = sorted(m[1] for n in files()
                    if (m := re.match(r"tools/cmd_(\w+)\.c$", n)))
     yield from missing("man/shmctl.1", verbs, "verb")
 
 
+def crash():
+    page = "docs/crash.md"
+    sweeps = {}
+    for name in files():
+        if re.match(r"tests/crash/step_\w+\.c$", name) and \
+                not name.endswith("_harness.c"):
+            text = open(name, encoding="utf-8").read()
+            for match in re.finditer(r"^STEP\((\w+),", text, re.M):
+                sweeps[match[1]] = (name, text.count("\n", 0, match.start()) + 1)
+    builds = re.split(r"^### .*\n", open(page, encoding="utf-8").read(),
+                      flags=re.M)[1:]
+    if not builds:
+        yield page, 1, "it has no figures: run scripts/crash --full"
+    for build in builds:
+        listed = set(re.findall(r"^\| (\w+) +\|", build, re.M)) - {"operation"}
+        for name in sorted(sweeps.keys() - listed):
+            yield (*sweeps[name], f"{page} has no figures of {name}: run "
+                                  f"scripts/crash --full")
+        for name in sorted(listed - sweeps.keys()):
+            yield page, 1, (f"there is no sweep {name} any more: run "
+                            f"scripts/crash --full")
+
+
 CHECKS = {f.__name__: f
-          for f in (spdx, doc, atomics, columns, whitespace, shell, man)}
+          for f in (spdx, doc, atomics, columns, whitespace, shell, man, crash)}
 
 
 def main():

@@ -541,7 +541,7 @@ struct dead {
 };
 
 /* Has the reaper come to the stage where it is to be stopped? */
-static bool at_stage(void *arg, bool kernel)
+static bool at_stage(void *arg)
 {
 	struct dead *d = arg;
 	struct lshm_region *r = d->region;
@@ -652,7 +652,7 @@ static void stop_reaper(enum stage stage, bool kill_it)
 	reaper = ut_spawn(region, 0, reaper_body, NULL);
 	crash_await_mark(&reaper);
 	ut_kill(&holder);
-	UT_TRUE(crash_step(&reaper, at_stage, &dead, NULL));
+	UT_TRUE(crash_step(&reaper, at_stage, &dead));
 	crash_leave_stopped(&reaper);
 
 	live_on(region);
@@ -662,7 +662,7 @@ static void stop_reaper(enum stage stage, bool kill_it)
 	UT_EQ(0, lshm_region_reap(region)); /* a stopped reaper is alive */
 	UT_EQ(1, count_state(region, LSHM_PARTICIPANT_REAPING));
 	UT_EQ(2, count_state(region, LSHM_PARTICIPANT_ALIVE));
-	UT_TRUE(at_stage(&dead, false));
+	UT_TRUE(at_stage(&dead));
 
 	if (kill_it) {
 		ut_kill(&reaper);
@@ -807,7 +807,7 @@ struct grip {
 	uint64_t more; /* instructions it holds it for */
 };
 
-static bool has_grip(void *arg, bool kernel)
+static bool has_grip(void *arg)
 {
 	struct grip *grip = arg;
 
@@ -828,7 +828,7 @@ static bool kill_with_lock(bool heap, uint64_t more, int64_t *slowest)
 	UT_OK(lshm_free(region, lshm_alloc(region, BIG)));
 	child = ut_spawn(region, 0, heap ? heap_body : directory_body, NULL);
 	crash_await_mark(&child);
-	held = crash_step(&child, has_grip, &grip, NULL);
+	held = crash_step(&child, has_grip, &grip);
 	crash_leave_stopped(&child);
 	if (held && more == 0) { /* a stopped holder is alive */
 		if (heap)

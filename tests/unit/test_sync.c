@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_sync.c - what the synchronisation objects have in common; see waiters.h
+ */
+#include "sync.h"
+
+#include <signal.h>
+
+struct shared {
+	struct lshm_mutex mutex;
+	struct lshm_rwlock rwlock;
+	struct lshm_cond cond;
+	struct lshm_semaphore semaphore;
+	struct lshm_event event;
+	struct lshm_barrier barrier;
+	struct lshm_once once;
+};
+
+static int init(void *arg, unsigned int earlier)
+{
+	return 0;
+}
+
+/* ---- fork ---- */
+
+struct inherited {
+	struct lshm_region *region;
+	struct shared *shared;
+};
+
+static void holds_nothing(struct lshm_region *none, int fd, void *arg)
+{
+	const struct inherited *i = arg;
+	struct lshm_region *r = i->region;
+	struct shared *s = i->shared;
+	uint64_t value;
+
+	UT_ERR(-ECHILD, lshm_mutex_unlock(r, &s->mutex), "fork");
+	UT_ERR(-ECHILD, lshm_rwlock_read(r, &s->rwlock, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_rwlock_write(r, &s->rwlock, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_rwlock_unlock(r, &s->rwlock));
+	UT_ERR(-ECHILD, lshm_cond_wait(r, &s->cond, &s->mutex, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_cond_signal(r, &s->cond));
+	UT_ERR(-ECHILD, lshm_cond_broadcast(r, &s->cond));
+	UT_ERR(-ECHILD, lshm_semaphore_init(r, &s->semaphore, 1, false));
+	UT_ERR(-ECHILD, lshm_semaphore_wait(r, &s->semaphore, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_semaphore_post(r, &s->semaphore));
+	UT_ERR(-ECHILD, lshm_semaphore_value(r, &s->semaphore, &value));
+	UT_ERR(-ECHILD, lshm_event_post(r, &s->event, 1));
+	UT_ERR(-ECHILD, lshm_event_wait(r, &s->event, 0, LSHM_NOW, NULL));
+	UT_ERR(-ECHILD, lshm_event_count(r, &s->event, &value));
+	UT_ERR(-ECHILD, lshm_barrier_join(r, &s->barrier));
+	UT_ERR(-ECHILD, lshm_barrier_wait(r, &s->barrier, LSHM_NOW));
+	UT_ERR(-ECHILD, lshm_barrier_leave(r, &s->barrier));
+	UT_ERR(-ECHILD, lshm_once_run(r, &s->once, init, NULL, LSHM_NOW));
+}
+
+UT_TEST(fork_child_holds_nothing, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct shared *s = sync_make(region, sizeof(*s));
+	struct inherited inherited = {region, s};
+	struct ut_child child;
+
+	UT_EQ(0, lshm_mutex_lock(region, &s->mutex, LSHM_NOW));
+	UT_EQ(0, lshm_rwlock_write(region, &s->rwlock, LSHM_NOW));
+	UT_OK(lshm_barrier_join(region, &s->barrier));
+	child = ut_spawn(NULL, 0, holds_nothing, &inherited);
+	ut_join(&child);
+	/* its end is no death */
+	UT_OK(lshm_mutex_unlock(region, &s->mutex));
+	UT_OK(lshm_rwlock_unlock(region, &s->rwlock));
+	UT_EQ(0, lshm_barrier_wait(region, &s->barrier, LSHM_NOW));
+	lshm_region_close(region);
+}
+
+/* Its life does not keep what its parent held, either. */
+static void holds_and_forks(struct lshm_region *region, int fd, void *arg)
+{
+	struct shared *s = sync_find(region);
+	pid_t pid;
+
+	UT_EQ(0, lshm_rwlock_write(region, &s->rwlock, LSHM_NOW));
+	UT_OK(lshm_barrier_join(region, &s->barrier));
+	pid = fork();
+	if (pid == 0) {
+		ut_hear(fd); /* as long as the test likes */
+		_exit(0);
+	}
+	ut_say(fd, (uint64_t)pid);
+	pause();
+}
+
+UT_TEST(fork_parent_dies, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct shared *s = sync_make(region, sizeof(*s));
+	struct ut_child child = ut_spawn(region, 0, holds_and_forks, NULL);
+	pid_t orphan = (pid_t)ut_hear(child.fd);
+	int fd = dup(child.fd);
+
+	UT_OK(lshm_barrier_join(region, &s->barrier));
+	ut_kill(&child);
+	UT_EQ(LSHM_OWNER_DIED, lshm_rwlock_write(region, &s->rwlock, LSHM_NOW));
+	UT_OK(lshm_rwlock_unlock(region, &s->rwlock));
+	UT_EQ(
+	    LSHM_OWNER_DIED, lshm_barrier_wait(region, &s->barrier, LSHM_NOW));
+	ut_say(fd, 0);
+	ut_wait_gone(orphan);
+	close(fd);
+	lshm_region_close(region);
+}
+
+/* ---- signals ---- */
+
+enum {
+	RWLOCK_READ = 1,
+	RWLOCK_WRITE,
+	COND,
+	SEMAPHORE,
+	EVENT,
+	BARRIER,
+	ONCE,
+	ALL
+};
+
+static void nothing(int signal)
+{
+}
+
+static int await(struct lshm_region *region, struct shared *s, uint64_t what)
+{
+	int ret;
+
+	switch (what) {
+	case RWLOCK_READ:
+		return lshm_rwlock_read(region, &s->rwlock, LSHM_FOREVER);
+	case RWLOCK_WRITE:
+		return lshm_rwlock_write(region, &s->rwlock, LSHM_FOREVER);
+	case COND:
+		UT_EQ(0, lshm_mutex_lock(region, &s->mutex, LSHM_FOREVER));
+		do
+			ret = lshm_cond_wait(
+			    region, &s->cond, &s->mutex, LSHM_FOREVER);
+		while (ret == 0 && !SYNC_LOAD(s->event.count));
+		return ret;
+	case SEMAPHORE:
+		return lshm_semaphore_wait(region, &s->semaphore, LSHM_FOREVER);
+	case EVENT:
+		return lshm_event_wait(
+		    region, &s->event, 0, LSHM_FOREVER, NULL);
+	case BARRIER:
+		UT_OK(lshm_barrier_join(region, &s->barrier));
+		return lshm_barrier_wait(region, &s->barrier, LSHM_FOREVER);
+	default:
+		return lshm_once_run(
+		    region, &s->once, init, NULL, LSHM_FOREVER);
+	}
+}
+
+static void waits(struct lshm_region *region, int fd, void *arg)
+{
+	signal(SIGUSR1, nothing);
+	ut_say(fd, 0);
+	ut_say(fd, (uint64_t)await(region, sync_find(region), *(int *)arg));
+	ut_hear(fd);
+}
+
+UT_TEST(signals_end_no_wait, UT_EACH)
+{
+	for (int what = RWLOCK_READ; what < ALL; what++) {
+		struct lshm_region *region = ut_create(UT_SMALL);
+		struct shared *s = sync_make(region, sizeof(*s));
+		struct ut_child child;
+
+		UT_EQ(0, lshm_rwlock_write(region, &s->rwlock, LSHM_NOW));
+		UT_EQ(0, lshm_mutex_lock(region, &s->once.mutex, LSHM_NOW));
+		UT_OK(lshm_barrier_join(region, &s->barrier));
+		child = ut_spawn(region, 0, waits, &what);
+		ut_hear(child.fd);
+		for (int i = 0; i < 20; i++) {
+			UT_EQ(0, kill(child.pid, SIGUSR1));
+			sync_await_still(&child, 1);
+		}
+		UT_OK(lshm_rwlock_unlock(region, &s->rwlock));
+		UT_OK(lshm_mutex_unlock(region, &s->once.mutex));
+		UT_OK(lshm_semaphore_post(region, &s->semaphore));
+		UT_OK(lshm_event_post(region, &s->event, 1));
+		UT_OK(lshm_cond_signal(region, &s->cond));
+		UT_EQ(0, lshm_barrier_wait(region, &s->barrier,
+			     what == BARRIER ? UT_SOON : LSHM_NOW));
+		UT_EQ(0, sync_answer(&child));
+		sync_end(&child);
+		lshm_region_close(region);
+	}
+}
