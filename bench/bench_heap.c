@@ -103,6 +103,11 @@ INLINE void *allocate(struct user *u, enum heap heap, size_t size)
 	}
 }
 
+static __attribute__((noreturn, cold)) void not_freed(void)
+{
+	errx(EXIT_FAILURE, "%s", lshm_error());
+}
+
 INLINE void release(struct user *u, enum heap heap, void *block)
 {
 	switch (heap) {
@@ -116,7 +121,8 @@ INLINE void release(struct user *u, enum heap heap, void *block)
 		bench_boost_free(u->boost, block);
 		break;
 	default:
-		bench_must(lshm_free(u->r, block));
+		if (lshm_free(u->r, block) < 0)
+			not_freed();
 	}
 }
 
@@ -162,7 +168,11 @@ INLINE void play(struct user *u, enum heap heap, uint32_t at)
 		put(u, heap, step->which);
 		get(u, heap, step->which, step->size);
 	}
-	for (unsigned int k = 0; !live && k < SOME / burst; k++) {
+	for (unsigned int i = 0; i < SOME && burst == 1; i++) {
+		get(u, heap, 0, size);
+		put(u, heap, 0);
+	}
+	for (unsigned int k = 0; burst > 1 && k < SOME / burst; k++) {
 		for (unsigned int i = 0; i < burst; i++)
 			get(u, heap, i, size);
 		for (unsigned int i = 0; i < burst; i++)
@@ -366,7 +376,7 @@ struct ring {
 
 /* One side of a case. */
 struct side {
-	struct user *u;
+	struct user *u __attribute__((aligned(128))); /* written to */
 	struct ring *ring;
 	bool attach; /* the other side is another process */
 	uint64_t at;
@@ -468,7 +478,7 @@ static void *consumer(void *arg)
 /* Between two threads of the first worker, million blocks a second. */
 static double to_thread(struct bench *b, const struct bench_case *c)
 {
-	struct side sides[2] = {0};
+	struct side sides[2] __attribute__((aligned(128))) = {0};
 	pthread_t other;
 	double rate;
 
