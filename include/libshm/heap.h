@@ -159,13 +159,16 @@ struct lshm_heap_info {
 
 /**
  * lshm_heap_stat() - figures of the heap, taken by looking at all of it
+ * @region: [in] any open handle, an observer's too
+ * @info:   [out]
  *
- * Exact if nobody allocates meanwhile; otherwise near. Observers may ask. Who
- * looks for a leak compares blocks, not free bytes: pages that have been cut
- * into blocks stay so for the next ones of that size, and slabs without an
- * owner are taken up by whoever needs one.
+ * Exact if nobody allocates meanwhile; otherwise near. Who looks for a leak
+ * compares blocks, not free bytes: pages that have been cut into blocks stay so
+ * for the next ones of that size, and slabs without an owner are taken up by
+ * whoever needs one.
  *
- * Return: 0; -LSHM_ECORRUPT its page map is damaged; -ECHILD.
+ * Return: 0; -LSHM_ECORRUPT the heap is damaged; -EAGAIN others work too fast
+ * for a look at it; -ECHILD.
  */
 LSHM_API int lshm_heap_stat(
     struct lshm_region *region, struct lshm_heap_info *info);
