@@ -213,3 +213,10 @@ int lshm_heap_stat(struct lshm_region *region, struct lshm_heap_info *info)
 	    (unsigned long long)now.offset, now.why,
 	    (unsigned long long)now.seen);
 }
+
+int lshm_heap_check(struct lshm_region *region)
+{
+	struct lshm_heap_info info;
+
+	return lshm_heap_stat(region, &info);
+}
