@@ -369,7 +369,7 @@ static void finish_full(struct world *w)
 }
 
 STEP(rwlock_read_full, UT_ONCE, .participants = 20, .prepare = prepare_full,
-    .run = read_in_vain, .finish = finish_full)
+    .run = read_in_vain, .first_deaths = STEP_ONE_DEATH, .finish = finish_full)
 STEP(rwlock_read_full_of_the_dead, UT_ONCE, .participants = 20,
     .prepare = prepare_full, .meanwhile = kill_victim, .run = read_lock,
     .rescue = read_all, .finish = finish_without_news)
