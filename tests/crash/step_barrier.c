@@ -255,12 +255,12 @@ static void arrived_body(struct lshm_region *region, int fd, void *arg)
 /* Killed when it waits for the survivor. */
 static void prepare_arrived(struct world *w)
 {
+	volatile uint64_t *member = &w->shared->barrier.members[1];
+
 	join(w);
 	start_victim(w, arrived_body);
 	ut_hear(w->victim.fd);
-	while (!(
-	    __atomic_load_n(&w->shared->barrier.members[1], __ATOMIC_ACQUIRE) &
-	    1))
+	while (!(*member & 1))
 		usleep(100);
 }
 
@@ -292,8 +292,8 @@ static void *joins(void *arg)
 
 static void fill_with_members(struct world *w)
 {
-	uint64_t *member = w->shared->barrier.members;
-	uint64_t *end = member + LSHM_MEMBERS_MAX;
+	volatile uint64_t *member = w->shared->barrier.members;
+	volatile uint64_t *end = member + LSHM_MEMBERS_MAX;
 	pthread_t thread;
 
 	for (int i = 0; i < LSHM_MEMBERS_MAX; i++) {
@@ -301,7 +301,7 @@ static void fill_with_members(struct world *w)
 		pthread_detach(thread);
 	}
 	while (member < end)
-		if (__atomic_load_n(member, __ATOMIC_ACQUIRE))
+		if (*member)
 			member++;
 		else
 			usleep(100);

@@ -343,15 +343,16 @@ static void *reads(void *arg)
 
 static void fill_with_readers(struct world *w)
 {
-	uint64_t *last = &w->shared->rwlock.readers[LSHM_READERS_MAX - 1];
+	volatile uint64_t *entry = w->shared->rwlock.readers;
+	volatile uint64_t *end = entry + LSHM_READERS_MAX;
 	pthread_t thread;
 
 	for (int i = 0; i < LSHM_READERS_MAX; i++) {
 		UT_EQ(0, pthread_create(&thread, NULL, reads, w));
 		pthread_detach(thread);
 	}
-	for (uint64_t *entry = last - (LSHM_READERS_MAX - 1); entry <= last;)
-		if (__atomic_load_n(entry, __ATOMIC_ACQUIRE))
+	while (entry < end)
+		if (*entry)
 			entry++;
 		else
 			usleep(100);
