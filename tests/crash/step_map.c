@@ -419,3 +419,21 @@ static void finish_counted(struct world *w)
 STEP(map_put_after_uncounted, UT_ONCE, .prepare = prepare_uncounted,
     .begin = alloc_free, .meanwhile = kill_victim, .run = put_fifth,
     .rescue = rescue_by_getting, .finish = finish_counted)
+
+/* Another one sleeps on that lock, to put the seventh. */
+static void other_puts(struct world *w)
+{
+	put(w, 6, 106);
+}
+
+static void finish_slept(struct world *w)
+{
+	lshm_testing_join();
+	UT_EQ(106, get(w, 6));
+	UT_OK(lshm_map_remove(w->region, map(w), &keys[6], 8, NULL));
+	finish_counted(w);
+}
+
+STEP(map_put_among_sleepers, UT_ONCE, .prepare = prepare_uncounted,
+    .begin = alloc_free, .other = other_puts, .meanwhile = kill_victim,
+    .run = put_fifth, .rescue = rescue_by_getting, .finish = finish_slept)
