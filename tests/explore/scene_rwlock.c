@@ -33,10 +33,8 @@ static bool anybody(uint32_t inside)
 	return false;
 }
 
-static void write_it(void)
+static void write_inside(int ret)
 {
-	int ret = lshm_rwlock_write(xp_region(), rwlock, LSHM_FOREVER);
-
 	XP_TRUE(ret >= 0);
 	if (anybody(ghost->readers | ghost->writers))
 		XP_FAIL("a writer is not alone");
@@ -48,6 +46,19 @@ static void write_it(void)
 	ghost->torn = false;
 	ghost->writers = 0;
 	XP_EQ(0, lshm_rwlock_unlock(xp_region(), rwlock));
+}
+
+static void write_it(void)
+{
+	write_inside(lshm_rwlock_write(xp_region(), rwlock, LSHM_FOREVER));
+}
+
+static void try_to_write(void)
+{
+	int ret = lshm_rwlock_write(xp_region(), rwlock, LSHM_NOW);
+
+	if (ret != -EAGAIN)
+		write_inside(ret);
 }
 
 static void read_it(void)
@@ -157,6 +168,26 @@ XP_SCENARIO(rwlock_three) = {
     .run = {read_it, write_it, write_it},
     .check = check,
     .seeds = seeds_three,
+};
+
+/* Who gives up opens the door to those who sleep there. */
+static const struct xp_seed seeds_try[] = {
+    XP_SEED("opening the door is no barrier", "lshmi_unlock", "&m->word",
+	XP_WEAKEN),
+    XP_SEED("no wake", "kernel", "wake", XP_SKIP),
+    {0},
+};
+
+XP_SCENARIO(rwlock_try) = {
+    .name = "rwlock-try",
+    .what = "two read, one writes if it can at once",
+    .threads = 3,
+    .bounds = {.buffer = 2},
+    .full = {.preemptions = 3, .deaths = 1, .buffer = 2},
+    .setup = setup,
+    .run = {read_it, try_to_write, read_it},
+    .check = check,
+    .seeds = seeds_try,
 };
 
 /* ---- somebody died with it before ---- */
