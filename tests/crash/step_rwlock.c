@@ -331,7 +331,7 @@ STEP(rwlock_give_on_to_writer, UT_ONCE, .prepare = prepare_writer,
     .other = write_all, .meanwhile = kill_victim, .run = take_over_and_give_up,
     .finish = finish_slept)
 
-/* ---- full of readers ---- */
+/* ---- full of the dead ---- */
 
 static void *reads(void *arg)
 {
@@ -363,14 +363,6 @@ static void prepare_full(struct world *w)
 	start_holder(w, fill_with_readers);
 }
 
-static void finish_full(struct world *w)
-{
-	kill_victim(w);
-	finish_without_news(w);
-}
-
-STEP(rwlock_read_full, UT_ONCE, .participants = 20, .prepare = prepare_full,
-    .run = read_in_vain, .first_deaths = STEP_ONE_DEATH, .finish = finish_full)
 STEP(rwlock_read_full_of_the_dead, UT_ONCE, .participants = 20,
     .prepare = prepare_full, .meanwhile = kill_victim, .run = read_lock,
     .rescue = read_all, .finish = finish_without_news)
