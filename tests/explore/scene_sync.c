@@ -223,6 +223,31 @@ XP_SCENARIO(semaphore_plain) = {
     .seeds = seeds_plain,
 };
 
+/* The first post may wake only one of those who sleep; the second, the other. */
+static void post_twice(void)
+{
+	XP_EQ(0, lshm_semaphore_post(xp_region(), &shared->semaphore));
+	XP_EQ(0, lshm_semaphore_post(xp_region(), &shared->semaphore));
+}
+
+static void take_one(void)
+{
+	XP_EQ(0,
+	    lshm_semaphore_wait(xp_region(), &shared->semaphore, LSHM_FOREVER));
+}
+
+XP_SCENARIO(semaphore_posts) = {
+    .name = "semaphore-posts",
+    .what = "one posts twice, two take a permit each",
+    .threads = 3,
+    .bounds = {.buffer = 2},
+    .full = {.preemptions = 3, .deaths = 1, .buffer = 2},
+    .patient = true,
+    .setup = setup,
+    .run = {post_twice, take_one, take_one},
+    .seeds = seeds_signals,
+};
+
 static const struct xp_seed seeds_tracked[] = {
     XP_SEED(
 	"posting is a plain store", "post_tracked", "permit(a, i)", XP_WEAKEN),
