@@ -88,6 +88,12 @@ static void await_word(void)
 	unlock();
 }
 
+static void await_twice(void)
+{
+	await_word();
+	await_word();
+}
+
 static const struct xp_seed seeds_cond[] = {
     XP_SEED("the mutex is let go of before the sleep is counted",
 	"lshm_cond_wait", "&cond->waiters.sleeps", XP_DELAY),
@@ -144,7 +150,7 @@ XP_SCENARIO(cond_signals) = {
     .full = {.preemptions = 3, .deaths = 1, .buffer = 2},
     .patient = true,
     .setup = setup,
-    .run = {set_and_signal, set_and_signal, await_word},
+    .run = {set_and_signal, set_and_signal, await_twice},
     .seeds = seeds_signals,
 };
 
