@@ -229,7 +229,7 @@ XP_SCENARIO(semaphore_plain) = {
     .seeds = seeds_plain,
 };
 
-/* The first post may wake only one of those who sleep; the second, the other. */
+/* The first post may wake one of those who sleep; the second, the other. */
 static void post_twice(void)
 {
 	XP_EQ(0, lshm_semaphore_post(xp_region(), &shared->semaphore));
