@@ -39,7 +39,7 @@
  * @rung:   the @sleeps up to which nobody is left asleep
  */
 struct lshm_waiters {
-	uint32_t event;
+	uint32_t event __attribute__((aligned(8)));
 	uint32_t sleeps;
 	uint32_t rung;
 	uint32_t reserved;

@@ -21,6 +21,34 @@ static int init(void *arg, unsigned int earlier)
 	return 0;
 }
 
+/* ---- where they may lie ---- */
+
+/*
+ * The compiler puts an object of theirs only where the library takes it: a
+ * condition variable has 32-bit words only, and could come to lie at any 4.
+ */
+UT_TEST(any_member_of_a_structure_will_do, UT_ONCE)
+{
+	struct {
+		uint32_t before;
+		struct lshm_cond cond;
+	} * c;
+	struct lshm_region *region = ut_create(UT_SMALL);
+
+	UT_EQ(8, _Alignof(struct lshm_rwlock));
+	UT_EQ(8, _Alignof(struct lshm_cond));
+	UT_EQ(8, _Alignof(struct lshm_semaphore));
+	UT_EQ(8, _Alignof(struct lshm_permit));
+	UT_EQ(8, _Alignof(struct lshm_event));
+	UT_EQ(8, _Alignof(struct lshm_barrier));
+	UT_EQ(8, _Alignof(struct lshm_once));
+	UT_EQ(8, _Alignof(struct lshm_list));
+	UT_EQ(8, _Alignof(struct lshm_vector));
+	c = sync_make(region, sizeof(*c));
+	UT_OK(lshm_cond_signal(region, &c->cond));
+	lshm_region_close(region);
+}
+
 /* ---- fork ---- */
 
 struct inherited {
