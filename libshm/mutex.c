@@ -109,6 +109,8 @@ static __attribute__((noinline)) int lock_slow(
 			else
 				sleep = SLEEP_MAX;
 		}
+		if (r->serial == 0)
+			return lshmi_fail_fork();
 	}
 }
 

@@ -223,6 +223,8 @@ int lshm_rwlock_write(
 		return ret;
 	ret = lshmi_await(region, &rwlock->exits, deadline, drained, &a,
 	    "readers hold the lock");
+	if (ret == -ECHILD)
+		return ret; /* a handler has forked: this is not ours */
 	if (ret < 0) {
 		open_door(&a);
 		return ret;
