@@ -23,6 +23,13 @@
  *           within signal handlers.
  * Fork      The child holds nothing of what its parent does, and does not keep
  *           it when the parent dies. It opens the region itself.
+ * Freeing   A call that wakes others writes to the object once more after its
+ *           change is seen. So who got what it waited for must not free the
+ *           memory yet, unlike with sem_post(3): first every call on the object
+ *           must have returned. Where one process shall free what another one
+ *           is just done with, let them wait with a mutex and a condition
+ *           variable, and signal with the mutex held: lshm_mutex_unlock()
+ *           writes nothing after its change.
  * Leaving   Closing the handle is like dying, for what its threads held. A
  *           thread that ends gives nothing back; the next new one of the same
  *           process may find itself the holder.

@@ -649,3 +649,51 @@ UT_TEST(closed_end_touches_nothing, UT_ONCE)
 	UT_OK(lshm_free(region, block));
 	lshm_region_close(region);
 }
+
+/* ---- what others may have freed ---- */
+
+static void signals_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct {
+		struct lshm_mutex mutex;
+		struct lshm_cond cond;
+	} * q;
+
+	UT_OK(lshm_object_open(region, "q", "q", 0, (void **)&q));
+	UT_OK(lshm_mutex_lock(region, &q->mutex, UT_SOON));
+	UT_OK(lshm_cond_signal(region, &q->cond));
+	crash_mark();
+	UT_OK(lshm_mutex_unlock(region, &q->mutex));
+	ut_say(fd, 0);
+	ut_hear(fd);
+}
+
+/*
+ * Whoever gets the lock may free the memory in which it lies: who gives it up
+ * has written its last there, also if it has yet to wake somebody.
+ */
+UT_TEST(unlock_touches_nothing_after, UT_ONCE)
+{
+	for (int waiters = 0; waiters < 2; waiters++) {
+		struct shared *shared;
+		struct lshm_region *region = create(&shared);
+		struct ut_child child;
+		uint64_t *q;
+
+		UT_OK(lshm_object_create(
+		    region, "q", "q", 24, NULL, NULL, (void **)&q));
+		child = ut_spawn(region, 0, signals_body, NULL);
+		crash_await_mark(&child);
+		q[0] |= (uint64_t)waiters;
+		UT_TRUE(crash_step(&child, word_is_clear, q));
+		for (int i = 0; i < 3; i++)
+			q[i] = 0x0102030405060708 * (uint64_t)(i + 1);
+		crash_let_go(&child);
+		ut_hear(child.fd);
+		for (int i = 0; i < 3; i++)
+			UT_EQ(0x0102030405060708 * (uint64_t)(i + 1), q[i]);
+		ut_say(child.fd, 0);
+		ut_join(&child);
+		lshm_region_close(region);
+	}
+}
