@@ -250,12 +250,13 @@ void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
 	uint64_t w = lshmi_load_seq(&rec->intent);
-	uint64_t *field, value;
+	uint64_t *field, off, value;
 
 	if ((w & 3) != LSHMI_INTENT_PENDING ||
 	    (uint32_t)(lshmi_load_seq(&rec->word) >> 16) != gen)
 		return;
-	field = lshmi_at(r, lshmi_load_relaxed(&rec->intent_field), 8);
+	off = lshmi_load_relaxed(&rec->intent_field);
+	field = off % 8 == 0 ? lshmi_at(r, off, 8) : NULL;
 	value = lshmi_load_relaxed(&rec->intent_value);
 	lshmi_cas(&rec->intent, w,
 	    (w & ~UINT64_C(3)) | (field && lshmi_load_acquire(field) == value
