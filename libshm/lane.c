@@ -158,10 +158,10 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r)
 			return NULL;
 		}
 	}
-	forget_closed(list);
 	SLIST_FOREACH(h, list, link)
 		if (h->serial == r->serial)
 			goto out;
+	forget_closed(list);
 	h = calloc(1, sizeof(*h));
 	if (!h) {
 		lshmi_fail(ENOMEM, "this process is out of memory");
