@@ -154,9 +154,9 @@ int lshmi_lock_own(
 
 	if (ret == -ETIMEDOUT)
 		return lshmi_fail(EAGAIN,
-		    "the region's %s lock has been held for a second: its "
-		    "holder is stopped or very slow (\"shmctl info\" tells who "
-		    "takes part)",
+		    "the region's %s lock could not be had for a second: its "
+		    "holder is stopped or very slow, or very many want it "
+		    "(\"shmctl info\" tells who takes part)",
 		    what);
 	return ret;
 }

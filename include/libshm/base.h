@@ -15,8 +15,9 @@
  *           CLOCK_MONOTONIC.
  * Errors    Each call names its own. Besides, any that takes a region handle
  *           may return -ECHILD; any that changes something -EROFS, -EUSERS (all
- *           lanes are taken), -EAGAIN (a lock of the library's has been held
- *           for a second: its holder is stopped) and -LSHM_ECORRUPT.
+ *           lanes are taken), -EAGAIN (a lock of the library's could not be
+ *           had for a second: its holder is stopped; or very many want it, for
+ *           it is not fair) and -LSHM_ECORRUPT.
  * Blocks    Only where a deadline is taken, and for a second at most where a
  *           lock of the library's is needed.
  * Threads   A region handle may be used by any number of threads. A producer

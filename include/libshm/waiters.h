@@ -14,9 +14,10 @@
  *           those who sleep; those who sleep are woken in the order in which
  *           they went to sleep, but each sleep that ends by itself puts a
  *           waiter last again.
- * Cost      Where nobody sleeps, waking makes no system call. Who cannot get
- *           what it wants polls for a moment before it sleeps. Each look at who
- *           lives costs some microseconds for each holder.
+ * Cost      Where nobody sleeps, waking makes no system call, but for the first
+ *           time after somebody did. Who cannot get what it wants polls for a
+ *           moment before it sleeps. Each look at who lives costs some
+ *           microseconds for each holder.
  * Deadline  LSHM_NOW: -EAGAIN instead of waiting, after a look at who lives. A
  *           time that has passed: what can be had at once is still obtained.
  * Signals   A waiter whose signal handler returns goes on waiting. Not from
