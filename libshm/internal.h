@@ -239,6 +239,8 @@ static inline bool lshmi_holds(
 
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline);
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m);
+/* If its owner is dead: free it, for whoever wants it. Did that happen here? */
+bool lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m);
 /* What calls begin with that a caller makes with a lock of his held. */
 int lshmi_enter_held(
     struct lshm_region *r, struct lshm_mutex *m, struct lshmi_lane **lane);

@@ -167,10 +167,10 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r)
 			return NULL;
 		}
 	}
-	forget_closed(list);
 	SLIST_FOREACH(h, list, link)
 		if (h->serial == r->serial)
 			goto out;
+	forget_closed(list);
 	h = calloc(1, sizeof(*h));
 	if (!h) {
 		lshmi_fail(ENOMEM, "this process is out of memory");
@@ -258,12 +258,13 @@ void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
 	uint64_t w = lshmi_load_seq(&rec->intent);
-	uint64_t *field, value;
+	uint64_t *field, off, value;
 
 	if ((w & 3) != LSHMI_INTENT_PENDING ||
 	    (uint32_t)(lshmi_load_seq(&rec->word) >> 16) != gen)
 		return;
-	field = lshmi_at(r, lshmi_load_relaxed(&rec->intent_field), 8);
+	off = lshmi_load_relaxed(&rec->intent_field);
+	field = off % 8 == 0 ? lshmi_at(r, off, 8) : NULL;
 	value = lshmi_load_relaxed(&rec->intent_value);
 	lshmi_cas(&rec->intent, w,
 	    (w & ~UINT64_C(3)) | (field && lshmi_load_acquire(field) == value

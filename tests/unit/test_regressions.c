@@ -58,6 +58,64 @@ UT_TEST(sweep_while_attaching_sees_channels, UT_EACH)
 	lshm_region_close(region);
 }
 
+static void reads(struct lshm_region *region, int fd, void *arg)
+{
+	struct lshm_rwlock *lock;
+
+	UT_OK(lshm_object_open(region, "lock", "lock", 0, (void **)&lock));
+	UT_EQ(0, lshm_rwlock_read(region, lock, LSHM_NOW));
+	ut_say(fd, 0);
+	ut_hear(fd);
+	UT_OK(lshm_rwlock_unlock(region, lock));
+}
+
+struct cancelled {
+	struct lshm_region *region;
+	struct lshm_rwlock *lock;
+	int written;
+	void *block;
+};
+
+static void *cancelled_thread(void *arg)
+{
+	struct cancelled *c = arg;
+
+	pthread_cancel(pthread_self());
+	/* looks whether the reader lives */
+	c->written = lshm_rwlock_write(c->region, c->lock, LSHM_NOW);
+	/* makes the region grow */
+	c->block = lshm_alloc(c->region, 8 * MIB);
+	return NULL;
+}
+
+/*
+ * A thread is to be cancelled, and makes calls that wait, or grow the region:
+ * they end as always, and none of the locks they take stays behind.
+ */
+UT_TEST(cancelled_in_a_call, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct cancelled c = {.region = region};
+	struct ut_child child;
+	pthread_t thread;
+	void *ended;
+
+	UT_OK(lshm_object_create(region, "lock", "lock", sizeof(*c.lock), NULL,
+	    NULL, (void **)&c.lock));
+	child = ut_spawn(region, 0, reads, NULL);
+	ut_hear(child.fd);
+	UT_EQ(0, pthread_create(&thread, NULL, cancelled_thread, &c));
+	UT_EQ(0, pthread_join(thread, &ended));
+	UT_PTR(NULL, ended);
+	UT_EQ(-EAGAIN, c.written);
+	UT_SOME(c.block);
+	UT_EQ(0, c.lock->writer.word);
+	UT_EQ(0, header(region)->heap_lock.word);
+	ut_say(child.fd, 0);
+	ut_join(&child);
+	lshm_region_close(region);
+}
+
 struct two_locks {
 	struct lshm_mutex lock[2];
 };
@@ -208,6 +266,55 @@ UT_TEST(stale_lock_decides_nothing, UT_EACH)
 	ut_say(child.fd, 0);
 	ut_join(&child);
 	UT_OK(lshm_mutex_unlock(region, lock));
+	lshm_region_close(region);
+}
+
+static uint64_t attached(struct lshm_region *region)
+{
+	struct lshm_heap_info info;
+
+	UT_OK(lshm_heap_stat(region, &info));
+	return info.attached_blocks;
+}
+
+/* Dies with the lock; said to have begun a change of what is no field. */
+static void forge_and_die(struct lshm_region *region, int fd, void *arg)
+{
+	struct lshmi_lane_rec *lane;
+	void *lock, *block = lshm_alloc(region, 100);
+
+	UT_OK(lshm_object_open(region, "stale", "lock", 0, &lock));
+	UT_EQ(0, lshm_mutex_lock(region, lock, LSHM_NOW));
+	lane = lane_of(region, lock);
+	lane->intent_field =
+	    lshm_offset(region, lock) + 9; /* 7 zero bytes, 1 */
+	lane->intent_value = (uint64_t)1 << 56;
+	lane->intent_take = lshm_offset(region, block);
+	lane->intent |= LSHMI_INTENT_PENDING;
+	raise(SIGKILL);
+}
+
+/*
+ * A change that is said to be under way names 8 bytes that no field can have:
+ * they are not looked at, since an atomic access to them would trap on some
+ * machines, and the change has not happened.
+ */
+UT_TEST(intent_names_no_field, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child;
+	uint64_t before;
+	char *lock;
+
+	UT_OK(lshm_object_create(
+	    region, "stale", "lock", 24, NULL, NULL, (void **)&lock));
+	lock[16] = 1;
+	before = attached(region);
+	child = ut_spawn(region, 0, forge_and_die, NULL);
+	ut_died_of(&child, SIGKILL);
+	UT_EQ(LSHM_OWNER_DIED, lshm_mutex_lock(region, (void *)lock, UT_SOON));
+	UT_OK(lshm_mutex_unlock(region, (void *)lock));
+	UT_EQ(before, attached(region));
 	lshm_region_close(region);
 }
 
