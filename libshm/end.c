@@ -131,9 +131,9 @@ int lshmi_end_await(struct lshmi_end *e, int64_t deadline,
 			look = now + sleep;
 		until = look < deadline ? look : deadline;
 		r->store.backend->wait(&r->store, &q->event, event, until);
-		lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
-		if (r->serial == 0)
+		if (r->serial == 0) /* forked by a signal handler */
 			return lshmi_fail_fork();
+		lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
 		if (lshmi_now() >= until) {
 			lshmi_ends_reap(e);
 			look = 0;

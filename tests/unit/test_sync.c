@@ -2,6 +2,7 @@
 /*
  * test_sync.c - what the synchronisation objects have in common; see waiters.h
  */
+#include "channels.h"
 #include "sync.h"
 
 #include <signal.h>
@@ -153,11 +154,25 @@ enum {
 	EVENT,
 	BARRIER,
 	ONCE,
+	TAKE,
 	ALL
 };
 
 static void nothing(int signal)
 {
+}
+
+static struct lshm_producer *out;
+
+static int take(struct lshm_region *region)
+{
+	struct lshm_consumer *in = consumer(region, "c", NULL);
+	struct lshm_message message;
+	int ret = lshm_consumer_take(in, &message, LSHM_FOREVER);
+
+	if (ret == 0)
+		UT_OK(lshm_consumer_release(in, &message));
+	return ret;
 }
 
 static int await(struct lshm_region *region, struct shared *s, uint64_t what)
@@ -188,9 +203,11 @@ static int await(struct lshm_region *region, struct shared *s, uint64_t what)
 	case BARRIER:
 		UT_OK(lshm_barrier_join(region, &s->barrier));
 		return lshm_barrier_wait(region, &s->barrier, LSHM_FOREVER);
-	default:
+	case ONCE:
 		return lshm_once_run(
 		    region, &s->once, init, NULL, LSHM_FOREVER);
+	default:
+		return take(region);
 	}
 }
 
@@ -202,6 +219,7 @@ static void hold_all(struct lshm_region *region, struct shared *s)
 	UT_EQ(0, lshm_rwlock_read(region, &s->read, LSHM_NOW));
 	UT_EQ(0, lshm_mutex_lock(region, &s->once.mutex, LSHM_NOW));
 	UT_OK(lshm_barrier_join(region, &s->barrier));
+	out = producer(region, "c", &work);
 }
 
 /* Now the one that waits for @what goes on. */
@@ -217,6 +235,8 @@ static void let_all_go(
 	UT_OK(lshm_cond_signal(region, &s->cond));
 	UT_EQ(0, lshm_barrier_wait(region, &s->barrier,
 		     what == BARRIER ? UT_SOON : LSHM_NOW));
+	UT_OK(send_number(out, 1, UT_SOON));
+	lshm_producer_close(out);
 }
 
 static void waits(struct lshm_region *region, int fd, void *arg)
