@@ -101,7 +101,7 @@ static void others_go_on(struct victim *v)
 		UT_SOME(block);
 		UT_OK(lshm_free(v->region, block));
 	}
-	in = consumer(newcomer, &work);
+	in = consumer(newcomer, "c", &work);
 	for (int i = 0; i < 4; i++) {
 		struct lshm_message m = take(in);
 
@@ -111,7 +111,7 @@ static void others_go_on(struct victim *v)
 	for (uint64_t i = 0; i < 20; i++) {
 		struct lshm_message m;
 
-		send_number(v->out, i);
+		UT_OK(send_number(v->out, i, UT_SOON));
 		m = take(in);
 		UT_EQ(i, number_in(&m));
 		UT_OK(lshm_consumer_release(in, &m));
@@ -605,7 +605,7 @@ UT_TEST(decided_after_the_field_changed, UT_EACH)
 
 static void closes_end_body(struct lshm_region *region, int fd, void *arg)
 {
-	struct lshm_producer *out = producer(region, &broadcast);
+	struct lshm_producer *out = producer(region, "c", &broadcast);
 
 	crash_mark();
 	lshm_producer_close(out);
@@ -626,7 +626,7 @@ UT_TEST(closed_end_touches_nothing, UT_ONCE)
 {
 	struct shared *shared;
 	struct lshm_region *region = create(&shared);
-	struct lshm_producer *out = producer(region, &broadcast);
+	struct lshm_producer *out = producer(region, "c", &broadcast);
 	struct ut_child child = ut_spawn(region, 0, closes_end_body, NULL);
 	struct lshmi_channel *channel;
 	static const char zero[8192];
