@@ -48,8 +48,8 @@
  *                 own; in another's, two page map entries are loaded before
  *
  * A cache line has 32 words. Of private memory an allocation touches two lines,
- * the class and the top of its stack; a free four: what the page is, the slab,
- * the class, the top of the other stack.
+ * the class and the top of its stack; a free two more: which slab the page is
+ * of, and the slab.
  */
 #include <string.h>
 
@@ -231,7 +231,7 @@ static void freed(struct lshmi_lane *lane, const struct lshmi_where *w)
 	if (!s)
 		return;
 	lshmi_slab_freed(lane, s, w->word);
-	if (cl->back == cl->full)
+	if (cl->top == cl->full)
 		lshmi_slabs_spill(lane, cl);
 }
 
@@ -279,13 +279,13 @@ HOT int lshm_free(struct lshm_region *region, void *block)
 	if (UNLIKELY(!s || lshmi_load_relaxed(word) != s->mark))
 		return free_slow(region, block);
 	cl = s->class;
-	spot = cl->back;
+	spot = cl->top;
 	if (UNLIKELY(spot == cl->full))
 		return free_slow(region, block);
 	lshmi_store_release(word, LSHMI_HOLDER_NONE);
 	spot[1].block = block;
 	spot[1].word = word;
-	cl->back = spot + 1;
+	cl->top = spot + 1;
 	return 0;
 }
 

@@ -43,17 +43,13 @@ struct lshmi_slab {
 	uint32_t index; /* in the class's list */
 };
 
-/*
- * What a lane has of a size class. Blocks are handed out from one stack and put
- * on another when they are freed, so that neither waits for the other.
- */
+/* What a lane has of a size class. What was freed last is handed out first. */
 struct lshmi_class {
 	struct lshmi_spot *top;	 /* what is handed out next; block NULL: none */
-	struct lshmi_spot *back; /* what was freed last */
 	struct lshmi_spot *full; /* no room behind that */
-	struct lshmi_spot *stacks[2]; /* their bottoms: top's, back's */
-	uint32_t size;		      /* of a block */
-	uint16_t mark;		      /* the lane's */
+	struct lshmi_spot *stack;  /* its bottom, with NULL for a block */
+	uint32_t size;		   /* of a block */
+	uint16_t mark;		   /* the lane's */
 	struct lshmi_slab *slab;   /* words of this one are looked at next... */
 	uint32_t next;		   /* ...from this group on... */
 	uint32_t left;		   /* ...for so many groups */

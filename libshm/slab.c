@@ -2,24 +2,24 @@
 /*
  * slab.c - blocks of one size, and the lane that owns them: [W], [O] in heap.c
  *
- * A lane hands out blocks that it has at hand: their addresses lie on two
- * private stacks for each class. Nothing but this lane makes a free word of its
- * slabs anything else [W], so what is on a stack stays free. Words are looked
- * at only when both stacks are empty: so no free block is on them twice.
- * Whenever that is in doubt, as when a slab is given back, the stacks are
- * forgotten; the words still say what is free. A death forgets them, too.
+ * A lane hands out blocks that it has at hand: their addresses lie on a private
+ * stack for each class, what was freed last on top. Nothing but this lane makes
+ * a free word of its slabs anything else [W], so what is on a stack stays free.
+ * Words are looked at only when the stack is empty: so no free block is on it
+ * twice. Whenever that is in doubt, as when a slab is given back, the stack is
+ * forgotten; the words still say what is free. A death forgets it, too.
  */
 #include <stdlib.h>
 
 #include "pages.h"
 
-#define GROUP	   64 /* words that are looked at at a time */
+#define GROUP	   64 /* words that are looked at at a time, at most */
 #define LOOK_SLABS 8  /* own slabs looked at before taking a new one */
 #define LOG_MAX	   6  /* log2 of the most pages a slab has */
 
 /* How much a lane keeps at hand of what it has freed, of each class. */
 #define AT_HAND_BYTES 262144
-#define AT_HAND_LEAST 4
+#define AT_HAND_LEAST 8
 #define AT_HAND_MOST  512
 
 struct lshmi_cut lshmi_cuts[SHAPES];
@@ -114,44 +114,32 @@ static uint32_t at_hand(const struct lshmi_class *cl)
 
 static void forget(struct lshmi_class *cl)
 {
-	cl->top = cl->stacks[0];
-	cl->back = cl->stacks[1];
-	cl->full = cl->back + at_hand(cl);
+	cl->top = cl->stack;
 }
 
-/* The stacks of a class, if it has none yet. */
-static bool have_stacks(struct lshmi_class *cl)
+/* The stack of a class, if it has none yet. */
+static bool have_stack(struct lshmi_class *cl)
 {
 	uint32_t n = at_hand(cl);
 
-	if (cl->stacks[1])
+	if (cl->stack)
 		return true;
-	if (n < GROUP)
-		n = GROUP;
-	for (int i = 0; i < 2; i++) {
-		if (!cl->stacks[i])
-			cl->stacks[i] = calloc(n + 1, sizeof(*cl->top));
-		if (!cl->stacks[i]) {
-			lshmi_fail(ENOMEM, "this process is out of memory");
-			return false;
-		}
+	cl->stack = calloc(n + 1, sizeof(*cl->stack));
+	if (!cl->stack) {
+		lshmi_fail(ENOMEM, "this process is out of memory");
+		return false;
 	}
+	cl->full = cl->stack + n;
 	forget(cl);
 	return true;
 }
 
-/* What was freed is handed out. */
-static bool turn_over(struct lshmi_class *cl)
+/* How many words are looked at at a time: what is found fills half a stack. */
+static uint32_t group_of(const struct lshmi_class *cl)
 {
-	struct lshmi_spot *bottom = cl->stacks[1], *top = cl->back;
+	uint32_t n = at_hand(cl) / 2;
 
-	if (top == bottom)
-		return false;
-	cl->stacks[1] = cl->stacks[0];
-	cl->stacks[0] = bottom;
-	forget(cl);
-	cl->top = top;
-	return true;
+	return n < GROUP ? n & ~UINT32_C(3) : GROUP;
 }
 
 /* -- the slabs of a class ------------------------------------------------- */
@@ -273,15 +261,14 @@ struct lshmi_slab *lshmi_slab_of(
 
 void lshmi_slabs_spill(struct lshmi_lane *lane, struct lshmi_class *cl)
 {
-	struct lshmi_spot *tops[2] = {cl->top, cl->back};
+	struct lshmi_spot *top = cl->top;
 	struct lshmi_slab *s;
 	uint16_t *word;
 
 	forget(cl);
-	for (int i = 0; i < 2; i++)
-		for (struct lshmi_spot *t = tops[i]; t > cl->stacks[i]; t--)
-			if ((s = find(lane, t->block, &word)))
-				lshmi_slab_freed(lane, s, word);
+	for (; top > cl->stack; top--)
+		if ((s = find(lane, top->block, &word)))
+			lshmi_slab_freed(lane, s, word);
 }
 
 /* -- more blocks ---------------------------------------------------------- */
@@ -313,15 +300,16 @@ static uint64_t free_among(const uint64_t *quad, uint32_t n)
 static bool pick_up(struct lshmi_class *cl)
 {
 	struct lshmi_slab *s = cl->slab;
+	uint32_t group = group_of(cl);
 
-	if (cl->top->block || turn_over(cl))
+	if (cl->top->block)
 		return true;
 	while (cl->left) {
-		uint32_t base = cl->next * GROUP, n = s->count - base;
+		uint32_t base = cl->next * group, n = s->count - base;
 		uint16_t *words = s->words + base;
 		char *blocks = s->first + (uint64_t)base * cl->size;
 		uint64_t mask =
-		    free_among((const uint64_t *)words, n < GROUP ? n : GROUP);
+		    free_among((const uint64_t *)words, n < group ? n : group);
 
 		cl->left--;
 		cl->next++;
@@ -348,7 +336,7 @@ static bool use_slab(struct lshmi_lane *lane, struct lshmi_slab *s)
 	note_pages(lane, s, NULL);
 	cl->slab = s;
 	cl->next = 0;
-	cl->left = (s->count + GROUP - 1) / GROUP;
+	cl->left = (s->count + group_of(cl) - 1) / group_of(cl);
 	return pick_up(cl);
 }
 
@@ -425,7 +413,7 @@ bool lshmi_slab_refill(struct lshmi_lane *lane, struct lshmi_class *cl)
 	uint32_t class = (uint32_t)(cl - lane->classes);
 	struct lshmi_slab *hint = cl->hint;
 
-	if (!have_stacks(cl))
+	if (!have_stack(cl))
 		return false;
 	if (pick_up(cl))
 		return true;
@@ -468,7 +456,6 @@ void lshmi_heap_lane_fini(struct lshmi_lane *lane)
 		for (uint32_t k = 0; k < cl->count; k++)
 			free(cl->slabs[k]);
 		free(cl->slabs);
-		free(cl->stacks[0]);
-		free(cl->stacks[1]);
+		free(cl->stack);
 	}
 }
