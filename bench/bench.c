@@ -52,6 +52,16 @@ void bench_meet(const struct bench *b)
 		    b->role, strerror(ret));
 }
 
+void bench_pin(const struct bench *b, unsigned int role)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(b->cores[role], &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		err(EXIT_FAILURE, "cannot run on core %d", b->cores[role]);
+}
+
 uint64_t bench_now(void)
 {
 	struct timespec t;
@@ -107,16 +117,6 @@ void bench_must(int ret)
 
 /* -- the workers ---------------------------------------------------------- */
 
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set) < 0)
-		err(EXIT_FAILURE, "cannot run on core %d", cpu);
-}
-
 static void open_region(struct bench *b, int socket)
 {
 	struct lshm_region_opts opts =
@@ -135,7 +135,7 @@ static void work(struct bench *b, int socket)
 {
 	const struct bench_case *c;
 
-	pin(cpus[b->role]);
+	bench_pin(b, b->role);
 	open_region(b, socket);
 	for (unsigned int i = 0; i < repetitions; i++) {
 		for (size_t k = 0; k < program->count; k++) {
@@ -152,6 +152,7 @@ static pid_t start(unsigned int role, int socket, void *memory)
 {
 	struct bench b = {
 	    .role = role,
+	    .cores = {cpus[0], cpus[1]},
 	    .one_core = cpus[0] == cpus[1],
 	    .ns = milliseconds * UINT64_C(1000000),
 	    .memory = memory,
@@ -272,10 +273,10 @@ static json_t *report(void)
 
 	for (size_t k = 0; k < program->count; k++)
 		json_array_append_new(cases, report_case(k));
-	return json_pack("{s:s, s:s, s:[i,i], s:i, s:i, s:o}", "program",
+	return json_pack("{s:s, s:s, s:[i,i], s:i, s:i, s:s, s:o}", "program",
 	    getprogname(), "version", lshm_version(), "cores", cpus[0], cpus[1],
 	    "repetitions", (int)repetitions, "milliseconds", (int)milliseconds,
-	    "cases", cases);
+	    "note", program->note ? program->note : "", "cases", cases);
 }
 
 static const char *text(const json_t *value, const char *key)
@@ -308,6 +309,7 @@ static void print_table(const json_t *value)
 	       "median (min-max)\n",
 	    text(value, "program"), text(value, "version"), cpus[0], cpus[1],
 	    repetitions, milliseconds);
+	printf("%s", text(value, "note"));
 	json_array_foreach(json_object_get(value, "cases"), k, c)
 	{
 		if (strcmp(group, text(c, "group")) != 0)

@@ -24,6 +24,7 @@
 /* One of the two workers. */
 struct bench {
 	unsigned int role;	    /* 0 or 1 */
+	int cores[2];		    /* each worker's */
 	bool one_core;		    /* both workers share a core: do not poll */
 	uint64_t ns;		    /* how long to run a case */
 	struct lshm_region *region; /* both workers' */
@@ -45,6 +46,7 @@ struct bench_case {
 
 struct bench_program {
 	const char *summary; /* for --help */
+	const char *note;    /* lines for the report; may be NULL */
 	const struct bench_case *cases;
 	size_t count;
 	size_t memory; /* bytes of struct bench.memory */
@@ -55,6 +57,9 @@ int bench_main(int argc, char **argv, const struct bench_program *program);
 
 /* Wait, asleep, until the other worker is here too. */
 void bench_meet(const struct bench *b);
+
+/* Let the calling thread run on one worker's core. */
+void bench_pin(const struct bench *b, unsigned int role);
 
 uint64_t bench_now(void);
 

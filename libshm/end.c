@@ -133,9 +133,9 @@ int lshmi_end_await(struct lshmi_end *e, int64_t deadline,
 		until = look < deadline ? look : deadline;
 		ret = r->store.backend->wait(
 		    &r->store, &q->event, event, until, &deaths);
-		lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
-		if (r->serial == 0)
+		if (r->serial == 0) /* forked by a signal handler */
 			return lshmi_fail_gone(r);
+		lshmi_fetch_and(&q->sleepers[e->kind], ~bit);
 		if (ret == -EOWNERDEAD) {
 			lshmi_reap_all(r, deaths);
 		} else if (lshmi_now() >= until) {

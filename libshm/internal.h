@@ -18,31 +18,63 @@
 #include "layout.h"
 
 #define LSHMI_CLASSES 48
+#define LSHMI_SMALL   4096 /* sizes whose class is looked up */
+#define LSHMI_TRIES   4096 /* pages whose slab is looked up */
 
-/* The blocks of one size class that a lane is handing out. */
-struct lshmi_class {
-	uint32_t mask;	  /* free blocks among the 32 at @words */
-	uint16_t *words;  /* their state words */
-	char *blocks;	  /* the first of the 32 */
-	uint32_t size;	  /* of a block */
-	uint32_t next;	  /* the group of 32 to look at after these */
-	uint32_t left;	  /* groups not looked at in this round */
-	uint32_t current; /* page of the slab in use, 0 none */
-	uint32_t count;	  /* slabs owned: their pages are in @slabs */
-	uint32_t room;
-	uint32_t turn; /* which of @slabs is looked at next when full */
-	uint64_t orphans_seen;
-	uint32_t *slabs;
+/* A free block of a lane's slab, as the lane knows it: its word is 0. */
+struct lshmi_spot {
+	char *block;
+	uint16_t *word;
 };
+
+/*
+ * A slab, as the lane knows it that owns it. A block's distance from the first
+ * times @reciprocal is its number, and below the binary point, which is 64 bits
+ * from the right, less than @reciprocal if a block begins there.
+ */
+struct lshmi_slab {
+	char *first; /* block */
+	uint64_t reciprocal;
+	uint16_t *words;
+	uint32_t count; /* of blocks */
+	uint16_t mark;	/* the lane's */
+	struct lshmi_class *class;
+	uint32_t head;	/* page */
+	uint32_t index; /* in the class's list */
+};
+
+/* What a lane has of a size class. What was freed last is handed out first. */
+struct lshmi_class {
+	struct lshmi_spot *top;	 /* what is handed out next; block NULL: none */
+	struct lshmi_spot *full; /* no room behind that */
+	struct lshmi_spot *stack;  /* its bottom, with NULL for a block */
+	uint32_t size;		   /* of a block */
+	uint16_t mark;		   /* the lane's */
+	struct lshmi_slab *slab;   /* words of this one are looked at next... */
+	uint32_t next;		   /* ...from this group on... */
+	uint32_t left;		   /* ...for so many groups */
+	struct lshmi_slab *hint;   /* one that has a free block, or NULL */
+	struct lshmi_slab **slabs; /* all of them */
+	uint32_t count;
+	uint32_t room;
+	uint32_t turn; /* which is looked at next when others are full */
+	uint64_t orphans_seen;
+} __attribute__((aligned(64)));
 
 /* This process's side of a lane: used by one thread at a time. */
 struct lshmi_lane {
+	struct lshmi_class classes[LSHMI_CLASSES];
+	struct lshmi_class *small[LSHMI_SMALL / 16 + 1]; /* by size */
+	struct lshmi_slab *tries[LSHMI_TRIES]; /* by page; maybe another's */
+	struct lshmi_slab no_slab;
+	struct lshmi_spot no_spot;
 	struct lshm_region *region;
 	struct lshmi_lane_rec *rec;
-	uint16_t mark;	   /* of its blocks: LSHMI_HOLDER_LANE + its number */
 	uint64_t lockword; /* of its locks */
+	uint64_t changes;  /* 4 for each time its intent was pending */
 	uint32_t reads;	   /* rwlocks it holds for reading */
-	struct lshmi_class classes[LSHMI_CLASSES];
+	uint16_t mark;	   /* of its blocks: LSHMI_HOLDER_LANE + its number */
+	bool foreign;	   /* what its record says */
 	SLIST_ENTRY(lshmi_lane) all;
 	SLIST_ENTRY(lshmi_lane) idle;
 };
@@ -140,8 +172,7 @@ int lshmi_lane_draft(
     struct lshm_region *r, struct lshmi_lane *lane, const void *block);
 
 struct lshmi_lane_cache {
-	struct lshm_region *region;
-	uint64_t serial;
+	uint64_t serial; /* of the handle: no two of a process have the same */
 	struct lshmi_lane *lane;
 };
 extern __thread struct lshmi_lane_cache lshmi_lane_cache
@@ -149,13 +180,12 @@ extern __thread struct lshmi_lane_cache lshmi_lane_cache
 
 /*
  * Is the cached lane the one for this handle? Then the handle is a
- * participant's and this process's own: a serial that is cached is not 0.
+ * participant's and this process's own: a serial that is cached is not 0, as
+ * that of a handle is which was wiped by fork().
  */
 static inline bool lshmi_lane_cached(const struct lshm_region *r)
 {
-	return __builtin_expect(lshmi_lane_cache.region == r &&
-				    lshmi_lane_cache.serial == r->serial,
-	    1);
+	return __builtin_expect(lshmi_lane_cache.serial == r->serial, 1);
 }
 
 /* The calling thread's lane; NULL: lshm_error() says why. */
@@ -219,6 +249,8 @@ static inline bool lshmi_holds(
 
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline);
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m);
+/* If its owner is dead: free it, for whoever wants it. Did that happen here? */
+bool lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m);
 /* What calls begin with that a caller makes with a lock of his held. */
 int lshmi_enter_held(
     struct lshm_region *r, struct lshm_mutex *m, struct lshmi_lane **lane);
@@ -243,6 +275,8 @@ void lshmi_heap_format(struct lshm_region *r);
 void lshmi_heap_grown(struct lshm_region *r, uint64_t from, uint64_t to);
 void lshmi_heap_lane_init(struct lshmi_lane *lane);
 void lshmi_heap_lane_fini(struct lshmi_lane *lane);
+/* Give back the slabs of a lane in which nothing is left: how many. */
+uint32_t lshmi_slabs_trim(struct lshmi_lane *lane);
 /* Give back all that the lanes marked in @dead hold. */
 void lshmi_heap_sweep(struct lshm_region *r, const bool *dead);
 bool lshmi_holder_cas(

@@ -34,7 +34,9 @@
 
 #include "internal.h"
 
-__thread struct lshmi_lane_cache lshmi_lane_cache;
+#define NO_SERIAL UINT64_MAX
+
+__thread struct lshmi_lane_cache lshmi_lane_cache = {.serial = NO_SERIAL};
 
 /* What a thread has, to be given back when it ends. */
 struct holding {
@@ -76,6 +78,7 @@ static void thread_ended(void *arg)
 		lshmi_process_lock();
 		r = lshmi_region_find(h->serial);
 		if (r) {
+			lshmi_slabs_trim(h->lane); /* nobody will soon */
 			pthread_mutex_lock(&r->mutex);
 			SLIST_INSERT_HEAD(&r->lanes_idle, h->lane, idle);
 			pthread_mutex_unlock(&r->mutex);
@@ -85,7 +88,7 @@ static void thread_ended(void *arg)
 		free(h);
 	}
 	free(list);
-	memset(&lshmi_lane_cache, 0, sizeof(lshmi_lane_cache));
+	lshmi_lane_cache.serial = NO_SERIAL;
 }
 
 static void make_key(void)
@@ -113,14 +116,16 @@ static int claim(struct lshm_region *r)
 
 static struct lshmi_lane *new_lane(struct lshm_region *r)
 {
-	struct lshmi_lane *l = calloc(1, sizeof(*l));
+	struct lshmi_lane *l = NULL;
 	uint64_t gen;
 	int n;
 
-	if (!l) {
+	/* The classes are a cache line each. */
+	if (posix_memalign((void **)&l, 64, sizeof(*l)) != 0) {
 		lshmi_fail(ENOMEM, "this process is out of memory");
 		return NULL;
 	}
+	memset(l, 0, sizeof(*l));
 	lshmi_fetch_or(&r->slots[r->slot].needs, LSHMI_NEEDS_LANES);
 	n = claim(r);
 	if (n < 0) {
@@ -135,6 +140,10 @@ static struct lshmi_lane *new_lane(struct lshm_region *r)
 	l->rec = &r->lanes[n];
 	l->mark = (uint16_t)(LSHMI_HOLDER_LANE + n);
 	gen = (uint32_t)(lshmi_load_relaxed(&l->rec->word) >> 16);
+	/* A change without others to take and give leaves these alone. */
+	lshmi_store_relaxed(&l->rec->intent_take_too, 0);
+	lshmi_store_relaxed(&l->rec->intent_give_too, 0);
+	l->changes = lshmi_load_relaxed(&l->rec->intent) & ~UINT64_C(3);
 	l->lockword = gen << 17 | (uint64_t)(n + 1) << 1;
 	lshmi_heap_lane_init(l);
 	return l;
@@ -158,10 +167,10 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r)
 			return NULL;
 		}
 	}
-	forget_closed(list);
 	SLIST_FOREACH(h, list, link)
 		if (h->serial == r->serial)
 			goto out;
+	forget_closed(list);
 	h = calloc(1, sizeof(*h));
 	if (!h) {
 		lshmi_fail(ENOMEM, "this process is out of memory");
@@ -184,7 +193,6 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r)
 	h->serial = r->serial;
 	SLIST_INSERT_HEAD(list, h, link);
 out:
-	lshmi_lane_cache.region = r;
 	lshmi_lane_cache.serial = r->serial;
 	lshmi_lane_cache.lane = h->lane;
 	return h->lane;
@@ -250,12 +258,13 @@ void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
 	uint64_t w = lshmi_load_seq(&rec->intent);
-	uint64_t *field, value;
+	uint64_t *field, off, value;
 
 	if ((w & 3) != LSHMI_INTENT_PENDING ||
 	    (uint32_t)(lshmi_load_seq(&rec->word) >> 16) != gen)
 		return;
-	field = lshmi_at(r, lshmi_load_relaxed(&rec->intent_field), 8);
+	off = lshmi_load_relaxed(&rec->intent_field);
+	field = off % 8 == 0 ? lshmi_at(r, off, 8) : NULL;
 	value = lshmi_load_relaxed(&rec->intent_value);
 	lshmi_cas(&rec->intent, w,
 	    (w & ~UINT64_C(3)) | (field && lshmi_load_acquire(field) == value

@@ -187,18 +187,19 @@ struct lshmi_directory {
 };
 
 /*
- * A page map entry: pages 32 | holder 16 | class 7 | kind 3 | generation 6
+ * A page map entry: extent 30 | holder 16 | generation 7 | kind 2 | shape 9
  *
- * A head says what begins here and how many pages it spans; a body page of a
- * slab says how many pages before it the head lies; other body pages are BODY.
- * Holder: 0 nobody, 1 attached (a slab: no owner), 2 + lane.
+ * A head says what begins here. Extent: of a free run or a large block, how
+ * many pages; of a slab's page, how many pages before it the slab's head lies.
+ * All pages of a slab are of kind SLAB; the others behind a head are BODY.
+ * Shape, of a slab's page: log2 of the slab's pages 3 | class 6. Holder: 0
+ * nobody, 1 attached (a slab: no owner), 2 + lane.
  */
 enum {
 	LSHMI_PM_BODY = 0,
 	LSHMI_PM_FREE = 1,
 	LSHMI_PM_RUN = 2,
 	LSHMI_PM_SLAB = 3,
-	LSHMI_PM_SLAB_BODY = 4,
 };
 
 enum {

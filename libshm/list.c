@@ -80,6 +80,10 @@ static uint64_t *field_of(struct lshm_region *r, struct lshm_list *list,
 
 	if ((prev && !p) || lshmi_load_relaxed(field) != off)
 		return NULL;
+	/* The last one of another list would make this one's tail wrong. */
+	if (lshmi_load_relaxed(&link->next) == 0 &&
+	    lshmi_load_relaxed(&list->tail) != off)
+		return NULL;
 	return field;
 }
 

@@ -9,6 +9,8 @@
  *   owner -> owner | waiters   whoever goes to sleep, by compare-and-swap
  *   owner(dead) -> owner(me)   whoever has proof, by compare-and-swap on the
  *                              word the proof was about; waiters is kept
+ *   owner(dead) -> 0           the same, but who does not want the lock: a
+ *                              reader before a door that was shut by the dead
  *   owner -> 0                 the owner, by compare-and-swap if nobody waits,
  *                              else by exchange, and then it wakes one
  *
@@ -39,19 +41,16 @@ static uint32_t *low_half(struct lshm_mutex *m)
 #endif
 }
 
-/* The owner named by @w is dead: ours, unless others were faster. */
-static int take_over(struct lshm_region *r, struct lshm_mutex *m, uint64_t w,
-    struct lshmi_lane *lane, uint64_t slept)
+/* The owner named by @w is dead: it is @next's, unless others were faster. */
+static bool take_over(
+    struct lshm_region *r, struct lshm_mutex *m, uint64_t w, uint64_t next)
 {
 	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1;
 
 	/* What it had begun is decided before anybody can change the field. */
 	if (dead < r->max_lanes)
 		lshmi_lane_decide(r, dead, (uint32_t)(w >> 17));
-	if (!lshmi_cas(&m->word, w, lane->lockword | (w & WAITERS) | slept))
-		return 0;
-	lshmi_lane_reap(r, w);
-	return LSHM_OWNER_DIED;
+	return lshmi_cas(&m->word, w, next);
 }
 
 /* Not had at the first try: all other ways to get it. */
@@ -86,9 +85,11 @@ static __attribute__((noinline)) int lock_slow(
 			continue;
 		}
 		if (lshmi_lane_dead(r, w)) {
-			if (take_over(r, m, w, lane, slept))
-				return LSHM_OWNER_DIED;
-			continue;
+			if (!take_over(r, m, w,
+				lane->lockword | (w & WAITERS) | slept))
+				continue;
+			lshmi_lane_reap(r, w);
+			return LSHM_OWNER_DIED;
 		}
 		if (deadline == LSHM_NOW)
 			return lshmi_fail(EAGAIN, "the lock is held");
@@ -136,6 +137,18 @@ void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m)
 		r->store.backend->wake(&r->store, low_half(m), 1);
 }
 
+bool lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m)
+{
+	uint64_t w = lshmi_load_seq(&m->word);
+
+	if (w == 0 || !lshmi_lane_dead(r, w) || !take_over(r, m, w, 0))
+		return false;
+	if (w & WAITERS)
+		r->store.backend->wake(&r->store, low_half(m), 1);
+	lshmi_lane_reap(r, w);
+	return true;
+}
+
 int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what)
 {
@@ -145,9 +158,9 @@ int lshmi_lock_own(
 
 	if (ret == -ETIMEDOUT)
 		return lshmi_fail(EAGAIN,
-		    "the region's %s lock has been held for a second: its "
-		    "holder is stopped or very slow (\"shmctl info\" tells who "
-		    "takes part)",
+		    "the region's %s lock could not be had for a second: its "
+		    "holder is stopped or very slow, or very many want it "
+		    "(\"shmctl info\" tells who takes part)",
 		    what);
 	return ret;
 }

@@ -25,8 +25,8 @@
  * Death. A reader: its entry is no more than the name of somebody dead, and
  * recognised as that for ever, since a lane's generation only goes up; whoever
  * waits for it takes it out. A writer, before `writing` is 1, or after it is 0
- * again: the door is shut by the dead; a writer takes it over, a reader does so
- * too, and opens it. In between: the same, and `writing` stays 1 until a writer
+ * again: the door is shut by the dead; a writer takes it over, a reader opens
+ * it, in one step. In between: the same, and `writing` stays 1 until a writer
  * has given the lock up.
  */
 #include "internal.h"
@@ -123,17 +123,13 @@ static int come_in(void *arg, bool look)
 {
 	struct ask *a = arg;
 	struct lshm_rwlock *l = a->lock;
-	int ret;
 
 	if (lshmi_load_seq(&l->writer.word) != 0) {
 		leave(a);
-		if (!look)
-			return -EAGAIN;
 		/* If it was shut by the dead, we open it. */
-		ret = lshmi_lock(a->region, &l->writer, LSHM_NOW);
-		if (ret < 0)
-			return ret;
-		open_door(a);
+		if (!look || !lshmi_unlock_dead(a->region, &l->writer))
+			return -EAGAIN;
+		lshmi_wake(a->region, &l->door, INT_MAX);
 	}
 	if (!a->entry && !enter(a))
 		return -ENOBUFS;
@@ -223,6 +219,8 @@ int lshm_rwlock_write(
 		return ret;
 	ret = lshmi_await(region, &rwlock->exits, deadline, drained, &a,
 	    "readers hold the lock");
+	if (ret == -ECHILD)
+		return ret; /* a handler has forked: this is not ours */
 	if (ret < 0) {
 		open_door(&a);
 		return ret;

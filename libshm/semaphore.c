@@ -73,7 +73,7 @@ static lshmi_u64 *permit(const struct ask *a, uint32_t i)
 static int take_tracked(void *arg, bool look)
 {
 	const struct ask *a = arg;
-	uint64_t w;
+	uint64_t w, alive = 0;
 
 	for (uint32_t i = 0; i < a->total; i++)
 		if (lshmi_load_seq(permit(a, i)) == 0 &&
@@ -81,8 +81,13 @@ static int take_tracked(void *arg, bool look)
 			return 0;
 	for (uint32_t i = 0; look && i < a->total; i++) {
 		w = lshmi_load_seq(permit(a, i));
-		if (!lshmi_lane_dead(a->region, w) ||
-		    !lshmi_cas(permit(a, i), w, a->lane->lockword))
+		if (w && w == alive)
+			continue; /* holds several: the kernel was asked */
+		if (!lshmi_lane_dead(a->region, w)) {
+			alive = w;
+			continue;
+		}
+		if (!lshmi_cas(permit(a, i), w, a->lane->lockword))
 			continue;
 		lshmi_lane_reap(a->region, w);
 		return w ? LSHM_OWNER_DIED : 0;
@@ -189,7 +194,7 @@ int lshm_semaphore_value(struct lshm_region *region,
     const struct lshm_semaphore *semaphore, uint64_t *value)
 {
 	struct ask a;
-	uint64_t count = 0, w;
+	uint64_t count = 0, alive = 0, w;
 	int ret;
 
 	if (region->serial == 0)
@@ -199,7 +204,12 @@ int lshm_semaphore_value(struct lshm_region *region,
 		return ret;
 	for (uint32_t i = 0; i < a.total; i++) {
 		w = lshmi_load_seq(&a.permits[i].word);
-		count += w == 0 || lshmi_lane_dead(region, w);
+		if (w && w == alive)
+			continue; /* holds several: the kernel was asked */
+		if (w == 0 || lshmi_lane_dead(region, w))
+			count++;
+		else
+			alive = w;
 	}
 	*value = a.permits ? count : lshmi_load_seq(&semaphore->value);
 	return 0;

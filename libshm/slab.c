@@ -1,49 +1,57 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * slab.c - blocks of one size, and the lane that owns them: [W], [O] in heap.c
+ *
+ * A lane hands out blocks that it has at hand: their addresses lie on a private
+ * stack for each class, what was freed last on top. Nothing but this lane makes
+ * a free word of its slabs anything else [W], so what is on a stack stays free.
+ * Words are looked at only when the stack is empty: so no free block is on it
+ * twice. Whenever that is in doubt, as when a slab is given back, the stack is
+ * forgotten; the words still say what is free. A death forgets it, too.
  */
 #include <stdlib.h>
 
 #include "pages.h"
 
-#define LOOK_SLABS 8 /* own slabs looked at before taking a new one */
+#define GROUP	   64 /* words that are looked at at a time, at most */
+#define LOOK_SLABS 8  /* own slabs looked at before taking a new one */
+#define LOG_MAX	   6  /* log2 of the most pages a slab has */
 
-struct lshmi_cut lshmi_cuts[LSHMI_CLASSES];
+/* How much a lane keeps at hand of what it has freed, of each class. */
+#define AT_HAND_BYTES 262144
+#define AT_HAND_LEAST 8
+#define AT_HAND_MOST  512
 
+struct lshmi_cut lshmi_cuts[SHAPES];
+
+/* Multiples of 4 KiB would have all blocks begin in the same cache sets. */
 static uint32_t class_size(uint32_t class)
 {
-	if (class < 8)
-		return (class + 1) * 16;
-	return (5 + class % 4) << (class / 4 + 3);
+	uint32_t size =
+	    class < 8 ? (class + 1) * 16 : (5 + class % 4) << (class / 4 + 3);
+
+	return size % 4096 == 0 ? size + 64 : size;
 }
 
-void lshmi_slab_cut(struct lshmi_cut *c, uint32_t class, uint64_t pages)
+static void make_cut(struct lshmi_cut *c, uint32_t size, uint64_t bytes)
 {
-	uint64_t bytes = pages << LSHMI_PAGE_SHIFT;
-	uint64_t n;
+	uint64_t n = bytes / (size + 2);
 
-	c->size = class_size(class);
-	c->pages = (uint32_t)pages;
-	n = bytes / (c->size + 2);
-	while (((n * 2 + 63) & ~UINT64_C(63)) + n * c->size > bytes)
+	while (((n * 2 + 63) & ~UINT64_C(63)) + n * size > bytes)
 		n--;
+	c->size = size;
 	c->count = (uint32_t)n;
 	c->first = (uint32_t)((n * 2 + 63) & ~UINT64_C(63));
-	/* Exact for all offsets below 2^20, the largest slab. */
-	c->reciprocal = (UINT64_C(1) << RECIPROCAL_SHIFT) / c->size + 1;
+	/* Exact for all offsets below 2^46 / size, and there are no larger. */
+	c->reciprocal = UINT64_MAX / size + 1;
 }
 
 static void make_cuts(void)
 {
-	for (uint32_t i = 0; i < LSHMI_CLASSES; i++) {
-		uint32_t size = class_size(i);
-
-		lshmi_slab_cut(&lshmi_cuts[i], i,
-		    size <= 1024    ? 1
-		    : size <= 8192  ? 4
-		    : size <= 32768 ? 8
-				    : 16);
-	}
+	for (uint32_t class = 0; class < LSHMI_CLASSES; class ++)
+		for (uint32_t log = 0; log <= LOG_MAX; log++)
+			make_cut(&lshmi_cuts[class * 8 + log],
+			    class_size(class), LSHMI_PAGE << log);
 }
 
 void lshmi_heap_setup(void)
@@ -53,176 +61,297 @@ void lshmi_heap_setup(void)
 	pthread_once(&once, make_cuts);
 }
 
+/* The more a lane has of a class, the larger are further slabs. */
+static uint32_t next_shape(uint32_t class, const struct lshmi_class *cl)
+{
+	uint32_t log = cl->size <= 1024	   ? 0
+		       : cl->size <= 8256  ? 2
+		       : cl->size <= 32832 ? 3
+					   : 4;
+
+	return class * 8 + log + (cl->count >= 4) + (cl->count >= 12);
+}
+
 bool lshmi_slab_empty(
     struct lshm_region *r, uint64_t head, const struct lshmi_cut *c)
 {
-	uint16_t *words = (uint16_t *)(r->base + (head << LSHMI_PAGE_SHIFT));
+	const uint64_t *quad = (const uint64_t *)words_of(r, head);
 
-	for (uint32_t i = 0; i < c->count; i++)
-		if (lshmi_load_acquire(&words[i]) != 0)
-			return false;
-	return true;
-}
-
-uint32_t lshmi_slabs_trim(struct lshmi_lane *lane)
-{
-	struct lshm_region *r = lane->region;
-	uint32_t given = 0;
-
-	for (uint32_t i = 0; i < LSHMI_CLASSES; i++) {
-		struct lshmi_class *cl = &lane->classes[i];
-		uint32_t kept = 0;
-
-		for (uint32_t k = 0; k < cl->count; k++) {
-			uint32_t head = cl->slabs[k];
-			uint64_t e = lshmi_load_relaxed(pm(r, head));
-			const struct lshmi_cut *c;
-			struct lshmi_cut odd;
-
-			if (!(c = cut_of(e, &odd)) ||
-			    !lshmi_slab_empty(r, head, c)) {
-				cl->slabs[kept++] = head;
-				continue;
-			}
-			if (cl->current == head) {
-				cl->current = 0;
-				cl->mask = 0;
-				cl->left = 0;
-			}
-			lshmi_store_release(
-			    pm(r, head), make_entry(LSHMI_PM_FREE, 0, 0,
-					     entry_pages(e), entry_gen(e)));
-			given++;
-		}
-		cl->count = kept;
-	}
-	return given;
-}
-
-static bool group_empty(const uint16_t *words, uint32_t group)
-{
-	const uint64_t *quad = (const uint64_t *)&words[group * 32];
-
-	for (uint32_t i = 0; i < 8; i++)
+	for (uint32_t i = 0; i < c->first / 8; i++)
 		if (lshmi_load_acquire(&quad[i]) != 0)
 			return false;
 	return true;
 }
 
-void lshmi_slab_freed(struct lshmi_lane *lane, const struct lshmi_where *w)
+/*
+ * Our slab's entry, and how it is cut: NULL if somebody has damaged it, who
+ * could have us reach beyond the region's end.
+ */
+static const struct lshmi_cut *own_cut(
+    struct lshmi_lane *lane, uint64_t head, uint64_t *entry)
 {
 	struct lshm_region *r = lane->region;
-	struct lshmi_class *cl = &lane->classes[entry_class(w->entry)];
-	uint16_t *words = (uint16_t *)(r->base + (w->head << LSHMI_PAGE_SHIFT));
-	uint32_t group = (uint32_t)(w->word - words) / 32, groups, k = 0;
 	const struct lshmi_cut *c;
-	struct lshmi_cut odd;
 
-	if (cl->current == w->head || !(c = cut_of(w->entry, &odd)))
-		return;
-	groups = (c->count + 31) / 32;
-	if (!group_empty(words, group) ||
-	    !group_empty(words, (group + 1) % groups) ||
-	    !group_empty(words, (group + groups - 1) % groups) ||
-	    !lshmi_slab_empty(r, w->head, c))
-		return;
-	while (k < cl->count && cl->slabs[k] != w->head)
-		k++;
-	if (k == cl->count)
-		return;
-	cl->slabs[k] = cl->slabs[--cl->count];
-	lshmi_store_release(
-	    pm(r, w->head), make_entry(LSHMI_PM_FREE, 0, 0,
-				entry_pages(w->entry), entry_gen(w->entry)));
+	*entry = lshmi_load_relaxed(pm(r, head));
+	if (!entry_is_slab(*entry) || entry_holder(*entry) != lane->mark ||
+	    !(c = cut_of(*entry)) ||
+	    entry_pages(*entry) > lshmi_page_count(r) - head)
+		return NULL;
+	return c;
 }
 
-static bool remember_slab(struct lshmi_class *cl, uint64_t head)
+/* -- what is at hand ------------------------------------------------------ */
+
+static uint32_t at_hand(const struct lshmi_class *cl)
 {
+	uint32_t n = AT_HAND_BYTES / cl->size;
+
+	return n < AT_HAND_LEAST  ? AT_HAND_LEAST
+	       : n > AT_HAND_MOST ? AT_HAND_MOST
+				  : n;
+}
+
+static void forget(struct lshmi_class *cl)
+{
+	cl->top = cl->stack;
+}
+
+/* The stack of a class, if it has none yet. */
+static bool have_stack(struct lshmi_class *cl)
+{
+	uint32_t n = at_hand(cl);
+
+	if (cl->stack)
+		return true;
+	cl->stack = calloc(n + 1, sizeof(*cl->stack));
+	if (!cl->stack) {
+		lshmi_fail(ENOMEM, "this process is out of memory");
+		return false;
+	}
+	cl->full = cl->stack + n;
+	forget(cl);
+	return true;
+}
+
+/* How many words are looked at at a time: what is found fills half a stack. */
+static uint32_t group_of(const struct lshmi_class *cl)
+{
+	uint32_t n = at_hand(cl) / 2;
+
+	return n < GROUP ? n & ~UINT32_C(3) : GROUP;
+}
+
+/* -- the slabs of a class ------------------------------------------------- */
+
+/* Of each page, which slab it is of: where pages collide, the last one's. */
+static void note_pages(
+    struct lshmi_lane *lane, struct lshmi_slab *s, struct lshmi_slab *from)
+{
+	const char *slab = (char *)s->words, *end;
+
+	end = s->first + (uint64_t)s->count * s->class->size;
+	for (; slab < end; slab += LSHMI_PAGE)
+		if (!from || lane->tries[lshmi_try(slab)] == from)
+			lane->tries[lshmi_try(slab)] =
+			    from ? &lane->no_slab : s;
+}
+
+/* Memory for one more slab in the class's list: NULL: there is none. */
+static struct lshmi_slab *new_slab(struct lshmi_class *cl)
+{
+	struct lshmi_slab *s;
+
 	if (cl->count == cl->room) {
 		uint32_t room = cl->room ? cl->room * 2 : 8;
-		uint32_t *more = realloc(cl->slabs, room * sizeof(*more));
+		void *more = realloc(cl->slabs, room * sizeof(*cl->slabs));
 
-		if (!more) {
-			lshmi_fail(ENOMEM, "this process is out of memory");
-			return false;
-		}
+		if (!more)
+			goto none;
 		cl->slabs = more;
 		cl->room = room;
 	}
-	cl->slabs[cl->count++] = (uint32_t)head;
+	s = calloc(1, sizeof(*s));
+	if (s)
+		return s;
+none:
+	lshmi_fail(ENOMEM, "this process is out of memory");
+	return NULL;
+}
+
+/* A slab is ours now: its head is that page. */
+static bool enlist(struct lshmi_lane *lane, struct lshmi_class *cl,
+    struct lshmi_slab *s, uint64_t head)
+{
+	uint64_t e;
+	const struct lshmi_cut *c = own_cut(lane, head, &e);
+
+	if (!c || c->size != cl->size) {
+		free(s);
+		return false;
+	}
+	s->words = words_of(lane->region, head);
+	s->first = (char *)s->words + c->first;
+	s->reciprocal = c->reciprocal;
+	s->count = c->count;
+	s->mark = lane->mark;
+	s->class = cl;
+	s->head = (uint32_t)head;
+	s->index = cl->count;
+	cl->slabs[cl->count++] = s;
 	return true;
 }
 
-/* Make a slab the one to allocate from. */
-static bool use_slab(
+/* Give back a slab of ours if it is empty. */
+static bool give_back(struct lshmi_lane *lane, struct lshmi_slab *s)
+{
+	struct lshmi_class *cl = s->class;
+	uint64_t head = s->head, e;
+	const struct lshmi_cut *c = own_cut(lane, head, &e);
+
+	if (!c || !lshmi_slab_empty(lane->region, head, c))
+		return false;
+	forget(cl);
+	if (cl->slab == s) {
+		cl->slab = NULL;
+		cl->left = 0;
+	}
+	if (cl->hint == s)
+		cl->hint = NULL;
+	note_pages(lane, s, s);
+	cl->slabs[s->index] = cl->slabs[--cl->count];
+	cl->slabs[s->index]->index = s->index;
+	free(s);
+	/* [O] */
+	lshmi_store_release(pm(lane->region, head), freed_entry(e));
+	return true;
+}
+
+uint32_t lshmi_slabs_trim(struct lshmi_lane *lane)
+{
+	uint32_t given = 0;
+
+	for (uint32_t i = 0; i < LSHMI_CLASSES; i++)
+		for (uint32_t k = lane->classes[i].count; k > 0; k--)
+			given += give_back(lane, lane->classes[i].slabs[k - 1]);
+	return given;
+}
+
+void lshmi_slab_freed(
+    struct lshmi_lane *lane, struct lshmi_slab *s, const uint16_t *word)
+{
+	/* Its neighbours tell in nearly every case that it is not empty. */
+	if ((word > s->words && lshmi_load_relaxed(word - 1)) ||
+	    (word < s->words + s->count - 1 && lshmi_load_relaxed(word + 1)) ||
+	    s == s->class->slab || !give_back(lane, s))
+		s->class->hint = s;
+}
+
+struct lshmi_slab *lshmi_slab_of(
     struct lshmi_lane *lane, struct lshmi_class *cl, uint64_t head)
 {
-	const struct lshmi_cut *c;
-	struct lshmi_cut odd;
-
-	if (!(c = cut_of(lshmi_load_relaxed(pm(lane->region, head)), &odd)))
-		return false;
-	cl->current = (uint32_t)head;
-	cl->next = 0;
-	cl->left = (c->count + 31) / 32;
-	return true;
+	for (uint32_t i = 0; i < cl->count; i++) {
+		if (cl->slabs[i]->head != head)
+			continue;
+		note_pages(lane, cl->slabs[i], NULL);
+		return cl->slabs[i];
+	}
+	return NULL;
 }
 
-/* Pick up the free words among the next groups of the current slab. */
-static bool pick_up(struct lshmi_lane *lane, struct lshmi_class *cl)
+void lshmi_slabs_spill(struct lshmi_lane *lane, struct lshmi_class *cl)
 {
-	struct lshm_region *r = lane->region;
-	uint64_t *quad;
-	uint16_t *words;
-	const struct lshmi_cut *c;
-	struct lshmi_cut odd;
+	struct lshmi_spot *top = cl->top;
+	struct lshmi_slab *s;
+	uint16_t *word;
 
-	if (!cl->current ||
-	    !(c = cut_of(lshmi_load_relaxed(pm(r, cl->current)), &odd)) ||
-	    c->size != cl->size || c->pages > lshmi_page_count(r) - cl->current)
-		return false;
-	words =
-	    (uint16_t *)(r->base + ((uint64_t)cl->current << LSHMI_PAGE_SHIFT));
+	forget(cl);
+	for (; top > cl->stack; top--)
+		if ((s = find(lane, top->block, &word)))
+			lshmi_slab_freed(lane, s, word);
+}
+
+/* -- more blocks ---------------------------------------------------------- */
+
+/* Of four words, which are 0: a bit each. */
+static inline uint64_t zeros(uint64_t v)
+{
+	const uint64_t low = UINT64_C(0x7fff7fff7fff7fff);
+	uint64_t z = ~(((v & low) + low) | v | low) >> 15;
+
+	return z * UINT64_C(0x0001000200040008) >> 48;
+}
+
+/* Which of @n words, up to GROUP, are 0? Often all of them. */
+static uint64_t free_among(const uint64_t *quad, uint32_t n)
+{
+	uint64_t mask = 0, any = 0, v[GROUP / 4];
+
+	for (uint32_t i = 0; i < n; i += 4)
+		any |= v[i / 4] = lshmi_load_acquire(&quad[i / 4]);
+	for (uint32_t i = 0; i < n && any; i += 4)
+		mask |= zeros(v[i / 4]) << i;
+	if (!any)
+		mask = ~mask;
+	return n < GROUP ? mask & ((UINT64_C(1) << n) - 1) : mask;
+}
+
+/* Unless there is something at hand: what is free in the next groups. */
+static bool pick_up(struct lshmi_class *cl)
+{
+	struct lshmi_slab *s = cl->slab;
+	uint32_t group = group_of(cl);
+
+	if (cl->top->block)
+		return true;
 	while (cl->left) {
-		uint32_t base = cl->next * 32, mask = 0;
+		uint32_t base = cl->next * group, n = s->count - base;
+		uint16_t *words = s->words + base;
+		char *blocks = s->first + (uint64_t)base * cl->size;
+		uint64_t mask =
+		    free_among((const uint64_t *)words, n < group ? n : group);
 
 		cl->left--;
 		cl->next++;
-		quad = (uint64_t *)&words[base];
-		for (uint32_t i = 0; i < 8; i++) {
-			uint64_t v = lshmi_load_acquire(&quad[i]);
+		if (!mask)
+			continue;
+		while (mask) { /* the first one comes to lie on top */
+			uint32_t i = 63 - (uint32_t)__builtin_clzll(mask);
 
-			for (uint32_t k = 0; k < 4; k++)
-				if (((v >> k * 16) & 0xffff) == 0)
-					mask |= 1u << (i * 4 + k);
+			mask ^= UINT64_C(1) << i;
+			*++cl->top = (struct lshmi_spot){
+			    .block = blocks + (uint64_t)i * cl->size,
+			    .word = &words[i]};
 		}
-		if (c->count - base < 32)
-			mask &= (1u << (c->count - base)) - 1;
-		if (mask) {
-			cl->mask = mask;
-			cl->words = &words[base];
-			cl->blocks =
-			    (char *)words + c->first + (uint64_t)base * c->size;
-			return true;
-		}
+		return true;
 	}
 	return false;
 }
 
+/* Look at all words of a slab, as far as is needed. */
+static bool use_slab(struct lshmi_lane *lane, struct lshmi_slab *s)
+{
+	struct lshmi_class *cl = s->class;
+
+	note_pages(lane, s, NULL);
+	cl->slab = s;
+	cl->next = 0;
+	cl->left = (s->count + group_of(cl) - 1) / group_of(cl);
+	return pick_up(cl);
+}
+
 /* Take over a slab that has lost its owner: its page, or 0. */
-static uint64_t adopt(struct lshmi_lane *lane, uint32_t class)
+static uint64_t adopt(
+    struct lshmi_lane *lane, uint32_t class, struct lshmi_class *cl)
 {
 	struct lshm_region *r = lane->region;
-	struct lshmi_class *cl = &lane->classes[class];
 	uint64_t orphans = lshmi_load_acquire(&r->header->orphans);
 	uint64_t total = lshmi_page_count(r);
 
-	if (orphans == cl->orphans_seen)
-		return 0;
 	for (uint64_t p = first_page(r); p < total; p++) {
 		uint64_t e = lshmi_load_acquire(pm(r, p));
 
-		if (entry_kind(e) == LSHMI_PM_SLAB && entry_class(e) == class &&
+		if (entry_is_slab(e) && entry_class(e) == class &&
 		    entry_holder(e) == LSHMI_HOLDER_ATTACHED &&
 		    lshmi_cas(pm(r, p), e, with_holder(e, lane->mark)))
 			return p;
@@ -231,61 +360,102 @@ static uint64_t adopt(struct lshmi_lane *lane, uint32_t class)
 	return 0;
 }
 
-bool lshmi_slab_refill(struct lshmi_lane *lane, uint32_t class)
+/* One that has lost its owner, with a free block in it. */
+static bool adopt_slab(
+    struct lshmi_lane *lane, uint32_t class, struct lshmi_class *cl)
 {
-	struct lshmi_class *cl = &lane->classes[class];
-	struct lshmi_cut one;
-	uint32_t look;
-	uint64_t head, least;
+	struct lshmi_slab *s;
+	uint64_t head;
 
-	if (pick_up(lane, cl))
-		return true;
-	/* Once more from its beginning, then others of this lane. */
-	if (cl->current && use_slab(lane, cl, cl->current) && pick_up(lane, cl))
-		return true;
-	look = cl->count < LOOK_SLABS ? cl->count : LOOK_SLABS;
-	for (int round = 0; round < 2; round++) {
-		for (uint32_t i = 0; i < look && cl->count; i++) {
-			cl->turn = (cl->turn + 1) % cl->count;
-			if (use_slab(lane, cl, cl->slabs[cl->turn]) &&
-			    pick_up(lane, cl))
-				return true;
-		}
-		if (round == 1)
-			break;
-		while ((head = adopt(lane, class))) {
-			if (!remember_slab(cl, head))
-				return false;
-			if (use_slab(lane, cl, head) && pick_up(lane, cl))
-				return true;
-		}
-		for (least = 1;; least++) {
-			lshmi_slab_cut(&one, class, least);
-			if (one.count)
-				break;
-		}
-		head = lshmi_pages_take(lane, lshmi_cuts[class].pages, least, 1,
-		    LSHMI_PM_SLAB, class);
-		if (head)
-			return remember_slab(cl, head) &&
-			       use_slab(lane, cl, head) && pick_up(lane, cl);
-		/* Out of memory: what a death has just left, all of ours. */
-		head = adopt(lane, class);
-		if (head && !remember_slab(cl, head))
+	while (lshmi_load_acquire(&lane->region->header->orphans) !=
+	       cl->orphans_seen) {
+		s = new_slab(cl);
+		if (!s)
 			return false;
-		look = cl->count;
+		head = adopt(lane, class, cl);
+		if (!head)
+			free(s);
+		else if (enlist(lane, cl, s, head) && use_slab(lane, s))
+			return true;
 	}
 	return false;
 }
 
+static bool take_slab(
+    struct lshmi_lane *lane, uint32_t class, struct lshmi_class *cl)
+{
+	struct lshmi_slab *s = new_slab(cl);
+	uint64_t head;
+
+	if (!s)
+		return false;
+	head = lshmi_slab_take(lane, next_shape(class, cl));
+	if (head)
+		return enlist(lane, cl, s, head) && use_slab(lane, s);
+	free(s);
+	return false;
+}
+
+/* Those of the class, one after the other, @look of them. */
+static bool look_around(
+    struct lshmi_lane *lane, struct lshmi_class *cl, uint32_t look)
+{
+	while (look-- && cl->count) {
+		cl->turn = (cl->turn + 1) % cl->count;
+		if (use_slab(lane, cl->slabs[cl->turn]))
+			return true;
+	}
+	return false;
+}
+
+bool lshmi_slab_refill(struct lshmi_lane *lane, struct lshmi_class *cl)
+{
+	uint32_t class = (uint32_t)(cl - lane->classes);
+	struct lshmi_slab *hint = cl->hint;
+
+	if (!have_stack(cl))
+		return false;
+	if (pick_up(cl))
+		return true;
+	cl->hint = NULL;
+	if (hint && use_slab(lane, hint))
+		return true;
+	/* Once more from its beginning, then others of this lane. */
+	if (cl->slab && use_slab(lane, cl->slab))
+		return true;
+	if (look_around(
+		lane, cl, cl->count < LOOK_SLABS ? cl->count : LOOK_SLABS) ||
+	    adopt_slab(lane, class, cl) || take_slab(lane, class, cl))
+		return true;
+	/* Out of memory: all of ours, and what a death has just left. */
+	return look_around(lane, cl, cl->count) || adopt_slab(lane, class, cl);
+}
+
+/* -- lanes ---------------------------------------------------------------- */
+
 void lshmi_heap_lane_init(struct lshmi_lane *lane)
 {
-	for (uint32_t i = 0; i < LSHMI_CLASSES; i++)
-		lane->classes[i].size = lshmi_cuts[i].size;
+	for (uint32_t i = 0; i < LSHMI_CLASSES; i++) {
+		struct lshmi_class *cl = &lane->classes[i];
+
+		cl->size = lshmi_cuts[i * 8 + LOG_MAX].size;
+		cl->mark = lane->mark;
+		cl->top = &lane->no_spot;
+	}
+	for (uint32_t i = 0; i <= LSHMI_SMALL / 16; i++)
+		lane->small[i] = &lane->classes[class_of(i ? i * 16 : 1)];
+	for (uint32_t i = 0; i < LSHMI_TRIES; i++)
+		lane->tries[i] = &lane->no_slab;
 }
 
 void lshmi_heap_lane_fini(struct lshmi_lane *lane)
 {
-	for (uint32_t i = 0; i < LSHMI_CLASSES; i++)
-		free(lane->classes[i].slabs);
+	for (uint32_t i = 0; i < LSHMI_CLASSES; i++) {
+		struct lshmi_class *cl = &lane->classes[i];
+
+		for (uint32_t k = 0; k < cl->count; k++)
+			free(cl->slabs[k]);
+		free(cl->slabs);
+		free(cl->stack);
+	}
 }

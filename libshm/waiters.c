@@ -31,8 +31,9 @@
  *
  * What rung says stays true for ever, so it does not matter that a slow waker
  * may put an old value in a newer one's place: the next waker rings in vain.
- * The counters wrap around. An event or a ticket is mistaken for an equal one
- * only after exactly 2^32 others within one sleep, and that sleep is bounded.
+ * The counters wrap around. An event is mistaken for an equal one only after
+ * exactly 2^32 others within one sleep, a ticket for rung after exactly 2^32
+ * since somebody last rang; and the sleep that is missed then is bounded.
  *
  * Death. A waker killed after W1, W2 or W3 leaves rung as it was: the next
  * waker rings. One killed in W4 has woken those it has woken. A sleeper that is

@@ -13,6 +13,7 @@ static const struct verb *const verbs[] = {
     &verb_info,
     &verb_maps,
     &verb_dump,
+    &verb_check,
     &verb_rm,
 };
 

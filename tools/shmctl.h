@@ -62,6 +62,7 @@ extern const struct verb verb_list;
 extern const struct verb verb_info;
 extern const struct verb verb_maps;
 extern const struct verb verb_dump;
+extern const struct verb verb_check;
 extern const struct verb verb_rm;
 
 /* options.c */

@@ -15,12 +15,15 @@
  *           CLOCK_MONOTONIC.
  * Errors    Each call names its own. Besides, any that takes a region handle
  *           may return -ECHILD; any that changes something -EROFS, -EUSERS (all
- *           lanes are taken), -EAGAIN (a lock of the library's has been held
- *           for a second: its holder is stopped) and -LSHM_ECORRUPT.
+ *           lanes are taken), -EAGAIN (a lock of the library's could not be
+ *           had for a second: its holder is stopped; or very many want it, for
+ *           it is not fair) and -LSHM_ECORRUPT.
  * Blocks    Only where a deadline is taken, and for a second at most where a
  *           lock of the library's is needed.
  * Threads   A region handle may be used by any number of threads. A producer
- *           or consumer handle is used by one thread at a time.
+ *           or consumer handle is used by one thread at a time. Only calls
+ *           of region.h are cancellation points; threads that make any are not
+ *           to be cancelled asynchronously.
  * Processes Any number, each with the region at its own address. Only offsets
  *           (lshm_off) may be stored in a region, never pointers.
  * Signals   Not async-signal-safe. Signal handlers may interrupt any call;

@@ -2,9 +2,14 @@
 /*
  * cond.h - wait, with a mutex, until what it protects has changed
  *
- *     lshm_mutex_lock(region, &q->mutex, LSHM_FOREVER);
- *     while (q->empty)
- *             lshm_cond_wait(region, &q->cond, &q->mutex, LSHM_FOREVER);
+ *     ret = lshm_mutex_lock(region, &q->mutex, LSHM_FOREVER);
+ *     while (ret >= 0) {
+ *             if (ret == LSHM_OWNER_DIED)
+ *                     repair(q);
+ *             if (!q->empty)
+ *                     break;
+ *             ret = lshm_cond_wait(region, &q->cond, &q->mutex, LSHM_FOREVER);
+ *     }
  *
  * It lies anywhere in the region, in the user's own structures. Always wait in
  * a loop like this one: a wait also ends for no reason, and the state may have

@@ -159,16 +159,42 @@ struct lshm_heap_info {
 
 /**
  * lshm_heap_stat() - figures of the heap, taken by looking at all of it
+ * @region: [in] any open handle, an observer's too
+ * @info:   [out]
  *
- * Exact if nobody allocates meanwhile; otherwise near. Observers may ask. Who
- * looks for a leak compares blocks, not free bytes: pages that have been cut
- * into blocks stay so for the next ones of that size, and slabs without an
- * owner are taken up by whoever needs one.
+ * Exact if nobody allocates meanwhile; otherwise near. Who looks for a leak
+ * compares blocks, not free bytes: pages that have been cut into blocks stay so
+ * for the next ones of that size, and slabs without an owner are taken up by
+ * whoever needs one.
  *
- * Return: 0; -LSHM_ECORRUPT its page map is damaged; -ECHILD.
+ * Return: as lshm_heap_check().
  */
 LSHM_API int lshm_heap_stat(
     struct lshm_region *region, struct lshm_heap_info *info);
+
+/**
+ * lshm_heap_check() - is the heap sound? Looks at all of it, changes nothing
+ * @region: [in] any open handle, an observer's too
+ *
+ * Sound means: from the heap's beginning to its end there is one run of pages
+ * after the other, each free, a large block, or a slab that can be; all pages
+ * of a run say what they belong to; slabs have an owner, or none by intent;
+ * each block in use is attached, or held by a lane that some participant has,
+ * alive or not yet reaped; the next search for pages begins where a run does;
+ * the directory's names refer to blocks in use.
+ *
+ * Others may work meanwhile, and may have died in the middle of anything: what
+ * is sound remains sound. What they pass through while it is looked at can seem
+ * damaged, so a fault is told only if look after look finds the same one; where
+ * they work too fast for either verdict, it is -EAGAIN. On a heap at rest the
+ * verdict is certain. It does not see what is in the blocks, whether anything
+ * refers to an attached one, or whether a word that can be is the right one.
+ *
+ * Return: 0; -LSHM_ECORRUPT, and lshm_error() says what is wrong and at which
+ * offset of the region; -EAGAIN; -ECHILD.
+ * Blocks: never; as long as a thousand looks take, at most.
+ */
+LSHM_API int lshm_heap_check(struct lshm_region *region);
 
 #ifdef __cplusplus
 }

@@ -13,6 +13,10 @@
  * held. Who gets the lock with LSHM_OWNER_DIED need not repair the list: the
  * dead one's last change has happened or has not, and the next call puts in
  * order what remains.
+ *
+ * Whether a block is in the list that a call names is looked at only as far as
+ * that takes no walk: a block that is in no list is noticed, and the first and
+ * last one of another list, but not one from the middle of another list.
  */
 #ifndef LIBSHM_LIST_H
 #define LIBSHM_LIST_H

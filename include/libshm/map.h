@@ -11,7 +11,8 @@
  *
  * Return: every call 0; -EINVAL not a map of this region, or a key that is too
  * long; -EDEADLK called from a function that looks at an item of the same part;
- * -EAGAIN a process has held the part's lock for a second, and is stopped;
+ * -EAGAIN the part's lock could not be had for a second: a process that holds
+ * it is stopped, or dozens want nothing but this part (the lock is not fair);
  * -LSHM_ECORRUPT; -EROFS; -ECHILD; -EUSERS; and what is said at each.
  * Blocks: for a second at most.
  * Crash: the call has happened wholly or not at all.

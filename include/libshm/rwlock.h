@@ -11,6 +11,11 @@
  *
  * To change references to blocks (lshm_replace() and its like, see heap.h)
  * while it is held for writing, name its member `writer` there as the mutex.
+ * Lists want that for each call, lshm_list_next() too: who holds the lock for
+ * reading cannot walk through one.
+ *
+ * A process that is stopped while it asks for the lock may keep others out, as
+ * one that has it does: its request may be entered already.
  */
 #ifndef LIBSHM_RWLOCK_H
 #define LIBSHM_RWLOCK_H

@@ -14,15 +14,23 @@
  *           those who sleep; those who sleep are woken in the order in which
  *           they went to sleep, but each sleep that ends by itself puts a
  *           waiter last again.
- * Cost      Where nobody sleeps, waking makes no system call. Who cannot get
- *           what it wants polls for a moment before it sleeps. Each look at who
- *           lives costs some microseconds for each holder.
+ * Cost      Where nobody sleeps, waking makes no system call, but for the first
+ *           time after somebody did. Who cannot get what it wants polls for a
+ *           moment before it sleeps. Each look at who lives costs some
+ *           microseconds for each holder.
  * Deadline  LSHM_NOW: -EAGAIN instead of waiting, after a look at who lives. A
  *           time that has passed: what can be had at once is still obtained.
  * Signals   A waiter whose signal handler returns goes on waiting. Not from
  *           within signal handlers.
  * Fork      The child holds nothing of what its parent does, and does not keep
  *           it when the parent dies. It opens the region itself.
+ * Freeing   A call that wakes others writes to the object once more after its
+ *           change is seen. So who got what it waited for must not free the
+ *           memory yet, unlike with sem_post(3): first every call on the object
+ *           must have returned. Where one process shall free what another one
+ *           is just done with, let them wait with a mutex and a condition
+ *           variable, and signal with the mutex held: lshm_mutex_unlock()
+ *           writes nothing after its change.
  * Leaving   Closing the handle is like dying, for what its threads held. A
  *           thread that ends gives nothing back; the next new one of the same
  *           process may find itself the holder.
@@ -39,7 +47,7 @@
  * @rung:   the @sleeps up to which nobody is left asleep
  */
 struct lshm_waiters {
-	uint32_t event;
+	uint32_t event __attribute__((aligned(8)));
 	uint32_t sleeps;
 	uint32_t rung;
 	uint32_t reserved;

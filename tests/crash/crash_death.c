@@ -165,13 +165,13 @@ UT_TEST(one_of_two_attachments_ends, UT_EACH)
 	UT_EQ(-EPERM,
 	    lshm_free(first, lshm_at(first, lshm_offset(second, block), 1)));
 	UT_OK(lshm_free(second, block));
-	out = producer(first, &work);
-	in = consumer(second, &work);
-	send_number(out, 9);
+	out = producer(first, "c", &work);
+	in = consumer(second, "c", &work);
+	UT_OK(send_number(out, 9, UT_SOON));
 	m = take(in);
 	UT_EQ(9, number_in(&m));
 	lshm_consumer_close(in);
-	in = consumer(first, &work);
+	in = consumer(first, "c", &work);
 	m = take(in);
 	UT_EQ(2, m.deliveries);
 	UT_OK(lshm_consumer_release(in, &m));

@@ -101,7 +101,7 @@ static void others_go_on(struct victim *v)
 		UT_SOME(block);
 		UT_OK(lshm_free(v->region, block));
 	}
-	in = consumer(newcomer, &work);
+	in = consumer(newcomer, "c", &work);
 	for (int i = 0; i < 4; i++) {
 		struct lshm_message m = take(in);
 
@@ -111,7 +111,7 @@ static void others_go_on(struct victim *v)
 	for (uint64_t i = 0; i < 20; i++) {
 		struct lshm_message m;
 
-		send_number(v->out, i);
+		UT_OK(send_number(v->out, i, UT_SOON));
 		m = take(in);
 		UT_EQ(i, number_in(&m));
 		UT_OK(lshm_consumer_release(in, &m));
@@ -605,7 +605,7 @@ UT_TEST(decided_after_the_field_changed, UT_EACH)
 
 static void closes_end_body(struct lshm_region *region, int fd, void *arg)
 {
-	struct lshm_producer *out = producer(region, &broadcast);
+	struct lshm_producer *out = producer(region, "c", &broadcast);
 
 	crash_mark();
 	lshm_producer_close(out);
@@ -626,7 +626,7 @@ UT_TEST(closed_end_touches_nothing, UT_ONCE)
 {
 	struct shared *shared;
 	struct lshm_region *region = create(&shared);
-	struct lshm_producer *out = producer(region, &broadcast);
+	struct lshm_producer *out = producer(region, "c", &broadcast);
 	struct ut_child child = ut_spawn(region, 0, closes_end_body, NULL);
 	struct lshmi_channel *channel;
 	static const char zero[8192];
@@ -648,4 +648,124 @@ UT_TEST(closed_end_touches_nothing, UT_ONCE)
 	block = lshm_alloc(region, sizeof(zero));
 	UT_OK(lshm_free(region, block));
 	lshm_region_close(region);
+}
+
+/* ---- a reader who has nothing ---- */
+
+static struct lshm_rwlock *rwlock(struct lshm_region *region)
+{
+	void *lock;
+
+	UT_OK(lshm_object_open(region, "rwlock", "rwlock", 0, &lock));
+	return lock;
+}
+
+static void writes_body(struct lshm_region *region, int fd, void *arg)
+{
+	UT_EQ(0, lshm_rwlock_write(region, rwlock(region), LSHM_NOW));
+	ut_say(fd, 0);
+	pause();
+}
+
+static void tries_to_read_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct lshm_rwlock *lock = rwlock(region);
+	int ret;
+
+	crash_mark();
+	ret = lshm_rwlock_read(region, lock, LSHM_NOW);
+	ut_say(fd, (uint64_t)ret);
+	ut_hear(fd);
+}
+
+struct door_watch {
+	struct lshm_rwlock *lock;
+	uint64_t shut;
+};
+
+static bool is_opened(void *arg)
+{
+	const struct door_watch *w = arg;
+
+	return lshmi_load_relaxed(&w->lock->writer.word) != w->shut;
+}
+
+/*
+ * A reader opens the door that a writer died behind. It does not hold the lock,
+ * nor ever will, since the data may be torn: that it is stopped just then keeps
+ * nobody out.
+ */
+UT_TEST(opening_the_door_keeps_nobody_out, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child writer, reader;
+	struct door_watch watch;
+
+	UT_OK(lshm_object_create(
+	    region, "rwlock", "rwlock", sizeof(*watch.lock), NULL, NULL, NULL));
+	watch.lock = rwlock(region);
+	writer = ut_spawn(region, 0, writes_body, NULL);
+	ut_hear(writer.fd);
+	reader = ut_spawn(region, 0, tries_to_read_body, NULL);
+	crash_await_mark(&reader);
+	ut_kill(&writer);
+	watch.shut = watch.lock->writer.word;
+	UT_TRUE(crash_step(&reader, is_opened, &watch));
+	crash_leave_stopped(&reader);
+	UT_ERR(-EOWNERDEAD, lshm_rwlock_read(region, watch.lock, LSHM_NOW));
+	UT_EQ(LSHM_OWNER_DIED, lshm_rwlock_write(region, watch.lock, LSHM_NOW));
+	UT_OK(lshm_rwlock_unlock(region, watch.lock));
+	ut_continue(&reader);
+	UT_EQ(0, ut_hear(reader.fd));
+	ut_say(reader.fd, 0);
+	ut_join(&reader);
+	lshm_region_close(region);
+}
+
+/* ---- what others may have freed ---- */
+
+static void signals_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct {
+		struct lshm_mutex mutex;
+		struct lshm_cond cond;
+	} * q;
+
+	UT_OK(lshm_object_open(region, "q", "q", 0, (void **)&q));
+	UT_OK(lshm_mutex_lock(region, &q->mutex, UT_SOON));
+	UT_OK(lshm_cond_signal(region, &q->cond));
+	crash_mark();
+	UT_OK(lshm_mutex_unlock(region, &q->mutex));
+	ut_say(fd, 0);
+	ut_hear(fd);
+}
+
+/*
+ * Whoever gets the lock may free the memory in which it lies: who gives it up
+ * has written its last there, also if it has yet to wake somebody.
+ */
+UT_TEST(unlock_touches_nothing_after, UT_ONCE)
+{
+	for (int waiters = 0; waiters < 2; waiters++) {
+		struct shared *shared;
+		struct lshm_region *region = create(&shared);
+		struct ut_child child;
+		uint64_t *q;
+
+		UT_OK(lshm_object_create(
+		    region, "q", "q", 24, NULL, NULL, (void **)&q));
+		child = ut_spawn(region, 0, signals_body, NULL);
+		crash_await_mark(&child);
+		q[0] |= (uint64_t)waiters;
+		UT_TRUE(crash_step(&child, word_is_clear, q));
+		for (int i = 0; i < 3; i++)
+			q[i] = 0x0102030405060708 * (uint64_t)(i + 1);
+		crash_let_go(&child);
+		ut_hear(child.fd);
+		for (int i = 0; i < 3; i++)
+			UT_EQ(0x0102030405060708 * (uint64_t)(i + 1), q[i]);
+		ut_say(child.fd, 0);
+		ut_join(&child);
+		lshm_region_close(region);
+	}
 }

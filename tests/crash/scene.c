@@ -6,17 +6,20 @@
 
 #include <time.h>
 
-const struct lshm_channel_opts broadcast =
-    LSHM_CHANNEL_OPTS(.mode = LSHM_BROADCAST, .depth = 8);
-const struct lshm_channel_opts work =
-    LSHM_CHANNEL_OPTS(.mode = LSHM_WORK, .depth = 8);
+struct shared *make_shared(struct lshm_region *region)
+{
+	struct shared *shared;
+
+	UT_OK(lshm_object_create(region, "shared", "shared", sizeof(*shared),
+	    NULL, NULL, (void **)&shared));
+	return shared;
+}
 
 struct lshm_region *create(struct shared **shared)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
 
-	UT_OK(lshm_object_create(region, "shared", "shared", sizeof(**shared),
-	    NULL, NULL, (void **)shared));
+	*shared = make_shared(region);
 	return region;
 }
 
@@ -27,29 +30,6 @@ struct shared *find(struct lshm_region *region)
 	UT_OK(lshm_object_open(
 	    region, "shared", "shared", sizeof(*shared), (void **)&shared));
 	return shared;
-}
-
-struct lshm_producer *producer(
-    struct lshm_region *region, const struct lshm_channel_opts *opts)
-{
-	struct lshm_producer *out;
-
-	UT_OK(lshm_producer_open(&out, region, "c", opts));
-	return out;
-}
-
-struct lshm_consumer *consumer(
-    struct lshm_region *region, const struct lshm_channel_opts *opts)
-{
-	struct lshm_consumer *in;
-
-	UT_OK(lshm_consumer_open(&in, region, "c", opts));
-	return in;
-}
-
-void send_number(struct lshm_producer *out, uint64_t number)
-{
-	UT_OK(lshm_producer_send(out, &number, sizeof(number), UT_SOON));
 }
 
 struct lshm_message take(struct lshm_consumer *in)
@@ -65,12 +45,17 @@ uint64_t number_in(const struct lshm_message *m)
 	return *(const uint64_t *)m->data;
 }
 
-uint64_t milliseconds(void)
+uint64_t microseconds(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t milliseconds(void)
+{
+	return microseconds() / 1000;
 }
 
 void sleep_ms(long ms)
@@ -120,8 +105,8 @@ void free_field(
 static void victim_body(struct lshm_region *region, int fd, void *arg)
 {
 	struct shared *shared = find(region);
-	struct lshm_producer *out = producer(region, &work);
-	struct lshm_consumer *in = consumer(region, &work);
+	struct lshm_producer *out = producer(region, "c", &work);
+	struct lshm_consumer *in = consumer(region, "c", &work);
 	void (*then)(int fd) = *(void (**)(int))arg;
 	void *loan;
 
@@ -140,10 +125,10 @@ static void victim_body(struct lshm_region *region, int fd, void *arg)
 void victim_start(struct victim *v, void (*then)(int fd))
 {
 	v->region = create(&v->shared);
-	v->out = producer(v->region, &work);
-	v->in = consumer(v->region, &work);
+	v->out = producer(v->region, "c", &work);
+	v->in = consumer(v->region, "c", &work);
 	for (uint64_t i = 0; i < 4; i++)
-		send_number(v->out, 100 + i);
+		UT_OK(send_number(v->out, 100 + i, UT_SOON));
 	v->child = ut_spawn(v->region, 0, victim_body, &then);
 	ut_hear(v->child.fd);
 	v->slot = crash_slot_of(v->region, v->child.pid);

@@ -6,6 +6,7 @@
 #ifndef LIBSHM_SCENE_H
 #define LIBSHM_SCENE_H
 
+#include "../unit/channels.h"
 #include "crash.h"
 
 /** In the region, named "shared". */
@@ -19,21 +20,14 @@ struct shared {
 /** What a survivor is promised is about a second; a busy machine needs more. */
 #define BOUND_MS 5000
 
-extern const struct lshm_channel_opts broadcast; /* both of depth 8 */
-extern const struct lshm_channel_opts work;
-
+struct shared *make_shared(struct lshm_region *region);
 struct lshm_region *create(struct shared **shared);
 struct shared *find(struct lshm_region *region);
 
-/** The ends of the channel "c"; numbers as messages. */
-struct lshm_producer *producer(
-    struct lshm_region *region, const struct lshm_channel_opts *opts);
-struct lshm_consumer *consumer(
-    struct lshm_region *region, const struct lshm_channel_opts *opts);
-void send_number(struct lshm_producer *out, uint64_t number);
 struct lshm_message take(struct lshm_consumer *in);
 uint64_t number_in(const struct lshm_message *m);
 
+uint64_t microseconds(void);
 uint64_t milliseconds(void);
 void sleep_ms(long ms);
 

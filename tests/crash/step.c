@@ -445,6 +445,24 @@ void start_victim(struct world *w, ut_body *body)
 	w->victim = ut_spawn(w->region, 0, be_victim, &body);
 }
 
+static void holder_body(struct lshm_region *region, int fd, void *arg)
+{
+	void (*const *hold)(struct world * w) = arg;
+	struct world w = {.region = region};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	find_shared(&w);
+	(*hold)(&w);
+	ut_say(fd, 0);
+	pause();
+}
+
+void start_holder(struct world *w, void (*hold)(struct world *w))
+{
+	w->victim = ut_spawn(w->region, 0, holder_body, &hold);
+	ut_hear(w->victim.fd);
+}
+
 void open_region(struct world *w)
 {
 	UT_OK(lshm_testing_attach(&w->region));
@@ -475,21 +493,10 @@ void finish_much(struct world *w)
 	finish_channel(w);
 }
 
-static void victim_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct world w = {.region = region};
-
-	find_shared(&w);
-	hold_much(&w);
-	ut_say(fd, 0);
-	pause();
-}
-
 void prepare_victim(struct world *w)
 {
 	prepare_work_waiting(w);
-	start_victim(w, victim_body);
-	ut_hear(w->victim.fd);
+	start_holder(w, hold_much);
 }
 
 void kill_victim(struct world *w)

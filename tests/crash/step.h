@@ -25,7 +25,17 @@
 struct shared {
 	struct lshm_mutex mutex;
 	lshm_off field;
-	uint64_t words[5]; /* of the tests of the harness */
+	uint64_t words[5]; /* a test's own */
+	struct lshm_rwlock rwlock;
+	struct lshm_cond cond;
+	struct lshm_event event;
+	struct lshm_once once;
+	struct lshm_barrier barrier;
+	struct lshm_semaphore plain;
+	struct lshm_semaphore tracked;
+	struct lshm_permit permits[2];
+	struct lshm_list list;
+	struct lshm_vector vector;
 };
 
 /* Slabs of such blocks have few words, so that a sweep is short. */
@@ -146,6 +156,8 @@ void finish_two(struct world *w);
 
 /* A third process, w->victim. It ends with the survivor, if not before. */
 void start_victim(struct world *w, ut_body *body);
+/* One that has done @hold, and waits for its end. */
+void start_holder(struct world *w, void (*hold)(struct world *w));
 /* Attach, in begin() or run() of a child that .attaches. */
 void open_region(struct world *w);
 /* A lock, a field's block, drafts, a message and a loan. */

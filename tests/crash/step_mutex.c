@@ -28,6 +28,15 @@ STEP(mutex_lock, UT_ONCE, .run = lock_free, .finish = finish_lock)
 STEP(mutex_unlock, UT_ONCE, .begin = lock, .run = unlock,
     .finish = finish_unlock)
 
+static void lock_twice(struct world *w)
+{
+	UT_EQ(-EDEADLK,
+	    lshm_mutex_lock(w->region, &w->shared->mutex, LSHM_FOREVER));
+}
+
+STEP(mutex_lock_twice, UT_ONCE, .begin = lock, .run = lock_twice,
+    .finish = finish_lock)
+
 /* ---- held by a living one ---- */
 
 static void lock_in_vain(struct world *w)
@@ -104,20 +113,9 @@ STEP(mutex_lock_times_out_among_sleepers, UT_ONCE, .prepare = lock,
     .other = lock_and_unlock, .run = lock_awake, .finish = finish_slept_held)
 
 /* The word's owner dies while somebody sleeps on it; the child is faster. */
-static void holder_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct world w = {.region = region};
-
-	find_shared(&w);
-	lock(&w);
-	ut_say(fd, 0);
-	pause();
-}
-
 static void prepare_holder(struct world *w)
 {
-	start_victim(w, holder_body);
-	ut_hear(w->victim.fd);
+	start_holder(w, lock);
 }
 
 STEP(mutex_take_over, UT_ONCE, .prepare = prepare_holder,

@@ -20,7 +20,7 @@ STEP(region_open, UT_EACH, .attaches = true, .run = open_region,
 
 static void open_by_descriptor(struct world *w)
 {
-	int fd = open(ut_path(ut_name), O_RDWR | O_CLOEXEC);
+	int fd = ut_open_backing(ut_name, O_RDWR);
 
 	UT_TRUE(fd >= 0);
 	UT_OK(lshm_region_open_fd(&w->region, fd, 0, NULL));

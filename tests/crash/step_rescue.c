@@ -41,6 +41,63 @@ STEP(rescue_in_full_table, UT_ONCE, .participants = 3,
     .prepare = prepare_full_table, .attaches = true, .run = open_region,
     .finish = finish_much)
 
+/* ---- of synchronisation objects ---- */
+
+static void hold_objects(struct world *w)
+{
+	struct shared *s = w->shared;
+
+	UT_OK(lshm_rwlock_write(w->region, &s->rwlock, LSHM_NOW));
+	UT_OK(lshm_semaphore_wait(w->region, &s->tracked, LSHM_NOW));
+	UT_OK(lshm_barrier_join(w->region, &s->barrier));
+	UT_OK(lshm_mutex_lock(w->region, &s->once.mutex, LSHM_NOW));
+	lock(w);
+}
+
+static int do_it(void *arg, unsigned int earlier)
+{
+	return 0;
+}
+
+static void prepare_objects(struct world *w)
+{
+	UT_OK(lshm_semaphore_init(w->region, &w->shared->tracked, 1, true));
+	start_holder(w, hold_objects);
+}
+
+static void prepare_objects_of_the_dead(struct world *w)
+{
+	prepare_objects(w);
+	kill_victim(w);
+}
+
+/* That it has been reaped is no end of the news. */
+static void finish_objects(struct world *w)
+{
+	struct lshm_region *r = w->region;
+	struct shared *s = w->shared;
+
+	lshm_region_reap(r);
+	UT_EQ(-EOWNERDEAD, lshm_rwlock_read(r, &s->rwlock, LSHM_NOW));
+	UT_EQ(LSHM_OWNER_DIED, lshm_rwlock_write(r, &s->rwlock, LSHM_NOW));
+	UT_OK(lshm_rwlock_unlock(r, &s->rwlock));
+	UT_EQ(LSHM_OWNER_DIED, lshm_semaphore_wait(r, &s->tracked, LSHM_NOW));
+	UT_OK(lshm_semaphore_post(r, &s->tracked));
+	UT_OK(lshm_barrier_join(r, &s->barrier));
+	UT_EQ(LSHM_OWNER_DIED, lshm_barrier_wait(r, &s->barrier, LSHM_NOW));
+	UT_OK(lshm_barrier_wait(r, &s->barrier, LSHM_NOW));
+	UT_OK(lshm_barrier_leave(r, &s->barrier));
+	UT_OK(lshm_once_run(r, &s->once, do_it, NULL, LSHM_NOW));
+	take_over(w);
+	unlock(w);
+}
+
+STEP(rescue_objects_by_reaping, UT_ONCE, .prepare = prepare_objects,
+    .meanwhile = kill_victim, .run = reap, .finish = finish_objects)
+STEP(rescue_objects_by_attaching, UT_ONCE,
+    .prepare = prepare_objects_of_the_dead, .attaches = true,
+    .run = open_region, .finish = finish_objects)
+
 /* ---- of an intent ---- */
 
 /* The victim dies amid a replacement, when the field has just changed. */

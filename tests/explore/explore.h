@@ -48,7 +48,8 @@ enum xp_effect {
 	XP_WEAKEN, /* no barrier: a plain load, if any, and a plain store */
 	XP_SKIP,   /* nothing is stored; a system call is not made */
 	XP_DELAY,  /* it is done after the thread's next store */
-	XP_BLIND,  /* a compare-and-swap stores whatever it finds */
+	XP_BLIND,  /* a compare-and-swap stores, a wait sleeps, whatever it
+		    * finds */
 	XP_ALTER,  /* another value: see @alter */
 };
 

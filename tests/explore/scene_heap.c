@@ -135,12 +135,11 @@ static uint64_t none(uint64_t word)
 }
 
 static const struct xp_seed seeds_free[] = {
-    XP_SEED("what is in use looks free", "pick_up", "&quad[i]", XP_ALTER,
+    XP_SEED("what is in use looks free", "free_among", "&quad[i / 4]", XP_ALTER,
 	.alter = none),
-    XP_SEED("the slab looks empty", "lshmi_slab_empty", "&words[i]", XP_ALTER,
+    XP_SEED("the slab looks empty", "lshmi_slab_empty", "&quad[i]", XP_ALTER,
 	.alter = none),
-    XP_SEED(
-	"allocating leaves no mark", "lshm_alloc", "&cl->words[i]", XP_SKIP),
+    XP_SEED("allocating leaves no mark", "take", "spot->word", XP_SKIP),
     {0},
 };
 
@@ -352,7 +351,7 @@ static void check_field(void)
 }
 
 static const struct xp_seed seeds_field[] = {
-    XP_SEED("the old block is taken before the intent is there", "lshmi_change",
+    XP_SEED("the old block is taken before the intent is there", "note_intent",
 	"&rec->intent", XP_DELAY, .stores = 2),
     XP_SEED("a takeover decides nothing", "lshmi_lane_decide", "&rec->intent",
 	XP_SKIP),

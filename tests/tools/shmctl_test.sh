@@ -593,6 +593,37 @@ test_dump_refusals() {
 	exits 0
 }
 
+test_check() {
+	created
+	start producer 200000000000
+	run check "$region"
+	exits 0
+	says "^$region: sound$"
+	run check --json "$region"
+	exits 0
+	json 'd["regions"] == [{"name": "'"$region"'", "sound": True}]'
+	run check "$region" "$region-not"
+	exits 1
+	says "^$region: sound$"
+	complains "^shmctl: $region-not: "
+	run check
+	exits 2
+}
+
+# The page where memory is searched for next is made one within a run.
+test_check_damaged() {
+	created
+	printf '\005' | dd of="/dev/shm/lshm.$region" bs=1 seek=328 \
+		conv=notrunc 2>/dev/null
+	run check "$region"
+	exits 1
+	complains "^shmctl: $region: the heap is damaged at offset 0x148: "
+	run check --json "$region"
+	exits 1
+	json 'd["regions"][0]["sound"] is False and
+		"0x148" in d["regions"][0]["error"]'
+}
+
 test_rm() {
 	created
 	start idle 0

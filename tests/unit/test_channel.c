@@ -2,84 +2,18 @@
 /*
  * test_channel.c - producers and consumers in one process; see channel.h
  *
- * What needs several processes is in test_channel_processes.c.
+ * Opening, removing and memory are in test_channel_open.c; what needs several
+ * processes is in test_channel_processes.c.
  */
-#include "unit.h"
-
-static const uint32_t modes[] = {LSHM_BROADCAST, LSHM_WORK};
-
-static struct lshm_producer *producer(struct lshm_region *region, uint32_t mode,
-    uint32_t depth, uint64_t max_message)
-{
-	struct lshm_producer *out;
-
-	UT_OK(lshm_producer_open(&out, region, "c",
-	    &(struct lshm_channel_opts)LSHM_CHANNEL_OPTS(.mode = mode,
-		.depth = depth, .max_message = max_message)));
-	return out;
-}
-
-static struct lshm_consumer *consumer(struct lshm_region *region)
-{
-	struct lshm_consumer *in;
-
-	UT_OK(lshm_consumer_open(&in, region, "c", NULL));
-	return in;
-}
-
-static struct lshm_channel_info stat_of(struct lshm_region *region)
-{
-	struct lshm_channel_info info;
-
-	memset(&info, 0xff, sizeof(info));
-	UT_OK(lshm_channel_stat(region, "c", &info));
-	return info;
-}
-
-static struct lshm_heap_info heap_of(struct lshm_region *region)
-{
-	struct lshm_heap_info info;
-
-	UT_OK(lshm_heap_stat(region, &info));
-	return info;
-}
-
-static void send_number(struct lshm_producer *out, uint64_t number)
-{
-	UT_OK(lshm_producer_send(out, &number, sizeof(number), LSHM_NOW));
-}
-
-static uint64_t receive_number(struct lshm_consumer *in)
-{
-	uint64_t number;
-	size_t size;
-
-	UT_OK(lshm_consumer_receive(
-	    in, &number, sizeof(number), &size, LSHM_NOW));
-	UT_EQ(sizeof(number), size);
-	return number;
-}
-
-/* Run a test in both modes, each with a region of its own. */
-#define UT_MODES(name)                                                     \
-	static void name##_in(struct lshm_region *region, uint32_t mode);  \
-	UT_TEST(name, UT_EACH)                                             \
-	{                                                                  \
-		for (size_t m_ = 0; m_ < UT_COUNT(modes); m_++) {          \
-			struct lshm_region *region_ = ut_create(UT_SMALL); \
-                                                                           \
-			name##_in(region_, modes[m_]);                     \
-			lshm_region_close(region_);                        \
-		}                                                          \
-	}                                                                  \
-	static void name##_in(struct lshm_region *region, uint32_t mode)
+#include "channels.h"
 
 /* ---- messages ---- */
 
 UT_MODES(loan_publish_take_release)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 1000);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 8, .max_message = 1000));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message = {0};
 	char *text;
 
@@ -106,10 +40,11 @@ UT_MODES(loan_publish_take_release)
 
 UT_MODES(discard)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 1000);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 8, .max_message = 1000));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
-	uint64_t before = heap_of(region).draft_blocks;
+	uint64_t before = ut_heap(region).draft_blocks;
 	void *loan;
 
 	UT_OK(lshm_producer_loan(out, 100, LSHM_NOW, &loan));
@@ -117,19 +52,20 @@ UT_MODES(discard)
 	UT_ERR(-EINVAL, lshm_producer_discard(out, loan), "loan");
 	UT_ERR(-EINVAL, lshm_producer_publish(out, loan, LSHM_NOW), "loan");
 	UT_ERR(-EAGAIN, lshm_consumer_take(in, &message, LSHM_NOW));
-	send_number(out, 1);
+	UT_OK(send_number(out, 1, LSHM_NOW));
 	UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
 	UT_EQ(0, message.sequence); /* what was discarded has none */
 	UT_OK(lshm_consumer_release(in, &message));
-	UT_CMP(heap_of(region).draft_blocks, <=, before);
+	UT_CMP(ut_heap(region).draft_blocks, <=, before);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
 
 UT_MODES(sizes)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 300000);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 4, .max_message = 300000));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	static uint8_t data[300001], seen[300001];
 	struct lshm_message message;
 	size_t size, n = 0;
@@ -160,8 +96,9 @@ UT_MODES(sizes)
 
 UT_MODES(empty_messages)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 10);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 4, .max_message = 10));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 	size_t size = 77;
 	void *loan;
@@ -180,8 +117,9 @@ UT_MODES(empty_messages)
 
 UT_MODES(too_large)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 100);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out = producer(
+	    region, "c", UT_CHANNEL(mode, .depth = 4, .max_message = 100));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	char buffer[101] = {0};
 	size_t size = 0;
 	void *loan = out;
@@ -200,25 +138,26 @@ UT_MODES(too_large)
 	    -EMSGSIZE, lshm_consumer_receive(in, buffer, 0, &size, LSHM_NOW));
 	UT_OK(lshm_consumer_receive(in, buffer, 100, &size, LSHM_NOW));
 	UT_EQ(100, size);
-	UT_EQ(0, stat_of(region).redelivered);
+	UT_EQ(0, channel_info(region, "c").redelivered);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
 
 UT_MODES(sequence)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 4));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 
 	for (uint64_t i = 0; i < ut_scale(10000); i++) {
-		send_number(out, i * 3);
+		UT_OK(send_number(out, i * 3, LSHM_NOW));
 		UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
 		UT_EQ(i, message.sequence);
 		UT_EQ(i * 3, *(const uint64_t *)message.data);
 		UT_OK(lshm_consumer_release(in, &message));
 	}
-	UT_EQ(ut_scale(10000), stat_of(region).published);
+	UT_EQ(ut_scale(10000), channel_info(region, "c").published);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
@@ -227,8 +166,9 @@ UT_MODES(sequence)
 
 UT_MODES(many_loans)
 {
-	struct lshm_producer *out = producer(region, mode, 128, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 128));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	uint64_t *loans[64];
 	void *more;
 
@@ -248,21 +188,22 @@ UT_MODES(many_loans)
 	}
 	for (uint64_t i = 64; i; i--)
 		if (i % 2)
-			UT_EQ(i - 1, receive_number(in));
+			UT_EQ(i - 1, receive_number(in, LSHM_NOW));
 	UT_OK(lshm_producer_loan(out, 8, LSHM_NOW, &more));
 	lshm_consumer_close(in);
 	lshm_producer_close(out); /* with a loan open */
-	UT_CMP(heap_of(region).draft_blocks, ==, 0);
+	UT_CMP(ut_heap(region).draft_blocks, ==, 0);
 }
 
 UT_MODES(many_holds)
 {
-	struct lshm_producer *out = producer(region, mode, 128, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 128));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message held[64], more;
 
 	for (uint64_t i = 0; i < 65; i++)
-		send_number(out, i);
+		UT_OK(send_number(out, i, LSHM_NOW));
 	for (uint64_t i = 0; i < 64; i++) {
 		UT_OK(lshm_consumer_take(in, &held[i], LSHM_NOW));
 		UT_EQ(i, *(const uint64_t *)held[i].data);
@@ -280,17 +221,19 @@ UT_MODES(many_holds)
 	UT_OK(lshm_consumer_take(in, &more, LSHM_NOW));
 	UT_EQ(64, more.sequence);
 	UT_OK(lshm_consumer_release(in, &more));
-	UT_EQ(0, stat_of(region).backlog);
+	UT_EQ(0, channel_info(region, "c").backlog);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
 
 UT_MODES(not_mine)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_producer *other_out = producer(region, mode, 8, 0);
-	struct lshm_consumer *in = consumer(region);
-	struct lshm_consumer *other_in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_producer *other_out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
+	struct lshm_consumer *other_in = consumer(region, "c", NULL);
 	struct lshm_message message, copy;
 	void *loan;
 	char here[16];
@@ -321,15 +264,16 @@ UT_MODES(not_mine)
 
 UT_MODES(back_pressure)
 {
-	struct lshm_producer *out = producer(region, mode, 4, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 4));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message first, message;
 	int64_t deadline;
 	void *loan;
 
 	for (uint64_t i = 0; i < 4; i++)
-		send_number(out, i);
-	UT_EQ(4, stat_of(region).backlog);
+		UT_OK(send_number(out, i, LSHM_NOW));
+	UT_EQ(4, channel_info(region, "c").backlog);
 	UT_OK(lshm_producer_loan(out, 8, LSHM_NOW, &loan));
 	UT_ERR(-EAGAIN, lshm_producer_publish(out, loan, LSHM_NOW), "full");
 	deadline = UT_BRIEF;
@@ -346,10 +290,10 @@ UT_MODES(back_pressure)
 	UT_OK(lshm_consumer_release(in, &first));
 	*(uint64_t *)loan = 4; /* the loan is still the caller's */
 	UT_OK(lshm_producer_publish(out, loan, LSHM_NOW));
-	send_number(out, 5);
+	UT_OK(send_number(out, 5, LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW), "full");
 	for (uint64_t i = 2; i < 6; i++)
-		UT_EQ(i, receive_number(in));
+		UT_EQ(i, receive_number(in, LSHM_NOW));
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
@@ -358,16 +302,17 @@ UT_MODES(back_pressure)
 UT_TEST(work_before_any_consumer, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_WORK, 4, 0);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_WORK, .depth = 4));
 	struct lshm_consumer *in;
 
 	for (uint64_t i = 0; i < 4; i++)
-		send_number(out, i);
+		UT_OK(send_number(out, i, LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW), "full");
 	UT_ERR(-ETIMEDOUT, lshm_producer_send(out, "x", 1, UT_BRIEF), "full");
-	in = consumer(region);
+	in = consumer(region, "c", NULL);
 	for (uint64_t i = 0; i < 4; i++)
-		UT_EQ(i, receive_number(in));
+		UT_EQ(i, receive_number(in, LSHM_NOW));
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 	lshm_region_close(region);
@@ -375,12 +320,13 @@ UT_TEST(work_before_any_consumer, UT_EACH)
 
 UT_MODES(consumers_gone)
 {
-	struct lshm_producer *out = producer(region, mode, 2, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 2));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	void *loan;
 	int ret = 0;
 
-	send_number(out, 0);
+	UT_OK(send_number(out, 0, LSHM_NOW));
 	lshm_consumer_close(in);
 	UT_OK(lshm_producer_loan(out, 8, LSHM_NOW, &loan));
 	/* in broadcast nobody has to be waited for; work is kept */
@@ -393,9 +339,9 @@ UT_MODES(consumers_gone)
 		UT_ERR(-EPIPE, lshm_producer_publish(out, loan, LSHM_FOREVER),
 		    "consumer");
 		/* one who joins now gets it going again */
-		in = consumer(region);
+		in = consumer(region, "c", NULL);
 		if (mode == LSHM_WORK) {
-			UT_EQ(0, receive_number(in));
+			UT_EQ(0, receive_number(in, LSHM_NOW));
 			UT_OK(lshm_producer_publish(out, loan, LSHM_NOW));
 		}
 		lshm_consumer_close(in);
@@ -407,19 +353,21 @@ UT_MODES(consumers_gone)
 
 UT_MODES(end_of_stream)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_producer *other = producer(region, mode, 8, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_producer *other =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 	void *loan;
 
-	send_number(out, 0);
-	send_number(out, 1);
+	UT_OK(send_number(out, 0, LSHM_NOW));
+	UT_OK(send_number(out, 1, LSHM_NOW));
 	UT_OK(lshm_producer_loan(other, 8, LSHM_NOW, &loan));
 	UT_OK(lshm_producer_end(out));
 	UT_OK(lshm_producer_end(out)); /* it does no harm twice */
 	UT_OK(lshm_producer_end(other));
-	UT_EQ(1, stat_of(region).ended);
+	UT_EQ(1, channel_info(region, "c").ended);
 	/* nothing more, by anybody */
 	UT_ERR(-ESHUTDOWN, lshm_producer_send(out, "x", 1, LSHM_NOW), "end");
 	UT_ERR(-ESHUTDOWN, lshm_producer_publish(other, loan, LSHM_FOREVER),
@@ -427,12 +375,12 @@ UT_MODES(end_of_stream)
 	UT_OK(lshm_producer_discard(other, loan)); /* it still was other's */
 	UT_ERR(
 	    -ESHUTDOWN, lshm_producer_loan(other, 8, LSHM_NOW, &loan), "end");
-	UT_EQ(0, receive_number(in));
+	UT_EQ(0, receive_number(in, LSHM_NOW));
 	UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
 	UT_OK(lshm_consumer_release(in, &message));
 	UT_ERR(-ENODATA, lshm_consumer_take(in, &message, LSHM_NOW), "end");
 	UT_ERR(-ENODATA, lshm_consumer_take(in, &message, LSHM_FOREVER), "end");
-	UT_EQ(2, stat_of(region).published);
+	UT_EQ(2, channel_info(region, "c").published);
 	lshm_producer_close(out);
 	lshm_producer_close(other);
 	/* ended is not "everybody died" */
@@ -444,12 +392,13 @@ UT_MODES(end_of_stream)
 UT_TEST(end_waits_for_what_is_held, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_WORK, 8, 0);
-	struct lshm_consumer *one = consumer(region);
-	struct lshm_consumer *two = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_WORK, .depth = 8));
+	struct lshm_consumer *one = consumer(region, "c", NULL);
+	struct lshm_consumer *two = consumer(region, "c", NULL);
 	struct lshm_message message, other;
 
-	send_number(out, 7);
+	UT_OK(send_number(out, 7, LSHM_NOW));
 	UT_OK(lshm_producer_end(out));
 	UT_OK(lshm_consumer_take(one, &message, LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_consumer_take(two, &other, LSHM_NOW));
@@ -458,7 +407,7 @@ UT_TEST(end_waits_for_what_is_held, UT_EACH)
 	UT_OK(lshm_consumer_take(two, &other, LSHM_NOW));
 	UT_EQ(message.sequence, other.sequence);
 	UT_EQ(2, other.deliveries);
-	UT_EQ(1, stat_of(region).redelivered);
+	UT_EQ(1, channel_info(region, "c").redelivered);
 	UT_OK(lshm_consumer_release(two, &other));
 	UT_ERR(-ENODATA, lshm_consumer_take(two, &other, LSHM_NOW), "end");
 	lshm_consumer_close(two);
@@ -468,20 +417,21 @@ UT_TEST(end_waits_for_what_is_held, UT_EACH)
 
 UT_MODES(producers_gone)
 {
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_consumer *in = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(mode, .depth = 8));
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	struct lshm_message message;
 
-	send_number(out, 5);
+	UT_OK(send_number(out, 5, LSHM_NOW));
 	lshm_producer_close(out);
-	UT_EQ(5, receive_number(in)); /* what was published stays */
+	UT_EQ(5, receive_number(in, LSHM_NOW)); /* what was published stays */
 	UT_ERR(-EPIPE, lshm_consumer_take(in, &message, LSHM_NOW), "producer");
 	UT_ERR(
 	    -EPIPE, lshm_consumer_take(in, &message, LSHM_FOREVER), "producer");
-	out = producer(region, mode, 8, 0);
+	out = producer(region, "c", UT_CHANNEL(mode, .depth = 8));
 	UT_ERR(-EAGAIN, lshm_consumer_take(in, &message, LSHM_NOW));
-	send_number(out, 6);
-	UT_EQ(6, receive_number(in));
+	UT_OK(send_number(out, 6, LSHM_NOW));
+	UT_EQ(6, receive_number(in, LSHM_NOW));
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
 }
@@ -511,30 +461,31 @@ UT_TEST(close_null, UT_ONCE)
 UT_TEST(broadcast_to_all, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_BROADCAST, 8, 0);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_BROADCAST, .depth = 8));
 	struct lshm_consumer *in[5];
 
 	for (size_t i = 0; i < 5; i++)
-		in[i] = consumer(region);
+		in[i] = consumer(region, "c", NULL);
 	for (uint64_t n = 0; n < 100; n++) {
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 		for (size_t i = 0; i < 5; i++)
-			UT_EQ(n, receive_number(in[i]));
+			UT_EQ(n, receive_number(in[i], LSHM_NOW));
 	}
 	/* the slowest one sets the pace */
 	for (uint64_t n = 0; n < 8; n++)
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 	for (size_t i = 1; i < 5; i++)
-		UT_EQ(0, receive_number(in[i]));
+		UT_EQ(0, receive_number(in[i], LSHM_NOW));
 	UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW), "full");
-	UT_EQ(8, stat_of(region).backlog);
+	UT_EQ(8, channel_info(region, "c").backlog);
 	lshm_consumer_close(in[0]); /* and when it leaves, no more */
-	send_number(out, 8);
-	UT_EQ(8, stat_of(region).backlog);
+	UT_OK(send_number(out, 8, LSHM_NOW));
+	UT_EQ(8, channel_info(region, "c").backlog);
 	for (size_t i = 1; i < 5; i++)
 		for (uint64_t n = 1; n < 9; n++)
-			UT_EQ(n, receive_number(in[i]));
-	UT_EQ(0, stat_of(region).backlog);
+			UT_EQ(n, receive_number(in[i], LSHM_NOW));
+	UT_EQ(0, channel_info(region, "c").backlog);
 	for (size_t i = 1; i < 5; i++)
 		lshm_consumer_close(in[i]);
 	lshm_producer_close(out);
@@ -545,24 +496,25 @@ UT_TEST(broadcast_to_all, UT_EACH)
 UT_TEST(broadcast_joiners, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_BROADCAST, 8, 0);
-	struct lshm_consumer *early = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_BROADCAST, .depth = 8));
+	struct lshm_consumer *early = consumer(region, "c", NULL);
 
 	for (uint64_t n = 0; n < 100; n++) {
 		struct lshm_consumer *late;
 		struct lshm_message message;
 
-		send_number(out, 3 * n);
-		late = consumer(region);
-		send_number(out, 3 * n + 1);
-		send_number(out, 3 * n + 2);
+		UT_OK(send_number(out, 3 * n, LSHM_NOW));
+		late = consumer(region, "c", NULL);
+		UT_OK(send_number(out, 3 * n + 1, LSHM_NOW));
+		UT_OK(send_number(out, 3 * n + 2, LSHM_NOW));
 		UT_OK(lshm_consumer_take(late, &message, LSHM_NOW));
 		UT_EQ(3 * n + 1, message.sequence);
 		UT_OK(lshm_consumer_release(late, &message));
-		UT_EQ(3 * n + 2, receive_number(late));
+		UT_EQ(3 * n + 2, receive_number(late, LSHM_NOW));
 		UT_ERR(-EAGAIN, lshm_consumer_take(late, &message, LSHM_NOW));
 		for (uint64_t i = 0; i < 3; i++)
-			UT_EQ(3 * n + i, receive_number(early));
+			UT_EQ(3 * n + i, receive_number(early, LSHM_NOW));
 		lshm_consumer_close(late);
 	}
 	lshm_consumer_close(early);
@@ -573,16 +525,17 @@ UT_TEST(broadcast_joiners, UT_EACH)
 UT_TEST(work_to_one, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_WORK, 8, 0);
-	struct lshm_consumer *one = consumer(region);
-	struct lshm_consumer *two = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_WORK, .depth = 8));
+	struct lshm_consumer *one = consumer(region, "c", NULL);
+	struct lshm_consumer *two = consumer(region, "c", NULL);
 	struct lshm_message message;
 
 	for (uint64_t n = 0; n < 100; n++) {
-		send_number(out, 2 * n);
-		send_number(out, 2 * n + 1);
-		UT_EQ(2 * n, receive_number(n % 3 ? one : two));
-		UT_EQ(2 * n + 1, receive_number(n % 2 ? one : two));
+		UT_OK(send_number(out, 2 * n, LSHM_NOW));
+		UT_OK(send_number(out, 2 * n + 1, LSHM_NOW));
+		UT_EQ(2 * n, receive_number(n % 3 ? one : two, LSHM_NOW));
+		UT_EQ(2 * n + 1, receive_number(n % 2 ? one : two, LSHM_NOW));
 		UT_ERR(-EAGAIN, lshm_consumer_take(one, &message, LSHM_NOW));
 		UT_ERR(-EAGAIN, lshm_consumer_take(two, &message, LSHM_NOW));
 	}
@@ -596,19 +549,20 @@ UT_TEST(work_to_one, UT_EACH)
 UT_TEST(work_of_one_who_leaves, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, LSHM_WORK, 8, 0);
-	struct lshm_consumer *one = consumer(region);
-	struct lshm_consumer *two = consumer(region);
+	struct lshm_producer *out =
+	    producer(region, "c", UT_CHANNEL(LSHM_WORK, .depth = 8));
+	struct lshm_consumer *one = consumer(region, "c", NULL);
+	struct lshm_consumer *two = consumer(region, "c", NULL);
 	struct lshm_message message;
 
 	for (uint64_t n = 0; n < 8; n++)
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 	for (uint64_t n = 0; n < 6; n++) {
 		UT_OK(lshm_consumer_take(one, &message, LSHM_NOW));
 		if (n == 2)
 			UT_OK(lshm_consumer_release(one, &message));
 	}
-	UT_EQ(7, stat_of(region).backlog);
+	UT_EQ(7, channel_info(region, "c").backlog);
 	lshm_consumer_close(one);
 	for (uint64_t n = 0; n < 8; n++) {
 		if (n == 2)
@@ -619,320 +573,14 @@ UT_TEST(work_of_one_who_leaves, UT_EACH)
 		UT_EQ(n < 6 ? 2 : 1, message.deliveries);
 		UT_OK(lshm_consumer_release(two, &message));
 	}
-	UT_EQ(5, stat_of(region).redelivered);
-	UT_EQ(0, stat_of(region).backlog);
+	UT_EQ(5, channel_info(region, "c").redelivered);
+	UT_EQ(0, channel_info(region, "c").backlog);
 	UT_ERR(-EAGAIN, lshm_consumer_take(two, &message, LSHM_NOW));
 	for (uint64_t n = 8; n < 16; n++)
-		send_number(out, n);
+		UT_OK(send_number(out, n, LSHM_NOW));
 	for (uint64_t n = 8; n < 16; n++)
-		UT_EQ(n, receive_number(two));
+		UT_EQ(n, receive_number(two, LSHM_NOW));
 	lshm_consumer_close(two);
 	lshm_producer_close(out);
 	lshm_region_close(region);
-}
-
-/* ---- opening ---- */
-
-UT_MODES(options)
-{
-	struct lshm_channel_opts opts = LSHM_CHANNEL_OPTS(.mode = mode);
-	struct lshm_producer *out = NULL;
-	struct lshm_consumer *in = NULL;
-	struct lshm_channel_info info;
-
-	UT_ERR(-ENOENT, lshm_producer_open(&out, region, "c", NULL), "c");
-	UT_ERR(-ENOENT, lshm_consumer_open(&in, region, "c", NULL), "c");
-	UT_ERR(-ENOENT, lshm_channel_stat(region, "c", &info), "c");
-	UT_ERR(-ENOENT, lshm_channel_remove(region, "c"), "c");
-	UT_OK(lshm_producer_open(&out, region, "c", &opts));
-	info = stat_of(region);
-	UT_EQ(mode, info.mode);
-	UT_EQ(64, info.depth);
-	UT_EQ(64 * KIB, info.max_message);
-	/* the same said otherwise */
-	opts.depth = 64;
-	opts.max_message = 64 * KIB;
-	UT_OK(lshm_consumer_open(&in, region, "c", &opts));
-	lshm_consumer_close(in);
-	opts.depth = 33; /* rounded up */
-	UT_OK(lshm_consumer_open(&in, region, "c", &opts));
-	lshm_consumer_close(in);
-	in = NULL;
-	opts.depth = 65;
-	UT_ERR(-EPROTOTYPE, lshm_consumer_open(&in, region, "c", &opts), "64",
-	    "128");
-	opts.depth = 0;
-	opts.max_message = 10;
-	UT_ERR(-EPROTOTYPE, lshm_consumer_open(&in, region, "c", &opts),
-	    "65536", "10");
-	opts.max_message = 0;
-	opts.mode = !mode;
-	UT_ERR(
-	    -EPROTOTYPE, lshm_consumer_open(&in, region, "c", &opts), "mode");
-	opts.mode = 2;
-	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts), "mode");
-	opts.mode = mode;
-	opts.depth = 1048577;
-	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts), "1048576");
-	opts.depth = UINT32_MAX;
-	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "d", &opts), "1048576");
-	opts.depth = 0;
-	UT_ERR(-EINVAL, lshm_consumer_open(&in, region, "", &opts), "name");
-	UT_ERR(-ENAMETOOLONG,
-	    lshm_consumer_open(&in, region,
-		"a name of fifty-six bytes is one byte more than there can be",
-		&opts),
-	    "55");
-	UT_OK(lshm_object_create(region, "o", "t", 1, NULL, NULL, NULL));
-	UT_ERR(-EPROTOTYPE, lshm_consumer_open(&in, region, "o", &opts), "t");
-	UT_ERR(-EPROTOTYPE, lshm_producer_open(&out, region, "o", NULL), "t");
-	UT_ERR(-EPROTOTYPE, lshm_channel_stat(region, "o", &info), "t");
-	UT_ERR(-EPROTOTYPE, lshm_channel_remove(region, "o"), "t");
-	UT_PTR(NULL, in);
-	lshm_producer_close(out);
-}
-
-UT_MODES(depth_one)
-{
-	struct lshm_producer *out = producer(region, mode, 1, 0);
-	struct lshm_consumer *in = consumer(region);
-
-	UT_EQ(1, stat_of(region).depth);
-	for (uint64_t n = 0; n < 1000; n++) {
-		send_number(out, n);
-		UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW));
-		UT_EQ(n, receive_number(in));
-	}
-	lshm_consumer_close(in);
-	lshm_producer_close(out);
-}
-
-UT_MODES(great_depth)
-{
-	struct lshm_producer *out = producer(region, mode, 100000, 0);
-	struct lshm_consumer *in = consumer(region);
-	uint64_t n = ut_scale(20000);
-
-	UT_EQ(131072, stat_of(region).depth);
-	for (uint64_t i = 0; i < n; i++)
-		send_number(out, i);
-	UT_EQ(n, stat_of(region).backlog);
-	for (uint64_t i = 0; i < n; i++)
-		UT_EQ(i, receive_number(in));
-	lshm_consumer_close(in);
-	lshm_producer_close(out);
-}
-
-UT_MODES(endpoints)
-{
-	struct lshm_producer *outs[LSHM_ENDPOINTS_MAX], *out;
-	struct lshm_consumer *ins[LSHM_ENDPOINTS_MAX], *in;
-	struct lshm_endpoint_info info;
-	unsigned int producers = 0, consumers = 0;
-
-	for (size_t i = 0; i < LSHM_ENDPOINTS_MAX; i++) {
-		outs[i] = producer(region, mode, 8, 0);
-		ins[i] = consumer(region);
-	}
-	UT_ERR(-EUSERS, lshm_producer_open(&out, region, "c", NULL), "64");
-	UT_ERR(-EUSERS, lshm_consumer_open(&in, region, "c", NULL), "64");
-	UT_EQ(64, stat_of(region).producers);
-	UT_EQ(64, stat_of(region).consumers);
-	UT_OK(lshm_producer_send(outs[0], "x", 1, LSHM_NOW));
-	for (uint32_t i = 0; i < 2 * LSHM_ENDPOINTS_MAX; i++) {
-		UT_OK(lshm_channel_endpoint(region, "c", i, &info));
-		UT_EQ(1, info.alive);
-		UT_EQ(0, info.held);
-		UT_EQ(0, info.slot);
-		producers += info.producer == 1;
-		consumers += info.producer == 0;
-	}
-	UT_EQ(64, producers);
-	UT_EQ(64, consumers);
-	UT_ERR(-EINVAL, lshm_channel_endpoint(region, "c", 128, &info));
-	for (size_t i = 0; i < LSHM_ENDPOINTS_MAX; i++) {
-		lshm_producer_close(outs[i]);
-		lshm_consumer_close(ins[i]);
-	}
-	UT_ERR(-ENOENT, lshm_channel_endpoint(region, "c", 0, &info));
-	UT_ERR(-ENOENT, lshm_channel_endpoint(region, "d", 0, &info));
-	out = producer(region, mode, 8, 0);
-	lshm_producer_close(out);
-}
-
-UT_MODES(figures)
-{
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_consumer *in = consumer(region);
-	struct lshm_endpoint_info info;
-	struct lshm_message held[2];
-
-	for (uint64_t n = 0; n < 5; n++)
-		send_number(out, n);
-	UT_EQ(0, receive_number(in));
-	UT_OK(lshm_consumer_take(in, &held[0], LSHM_NOW));
-	UT_OK(lshm_consumer_take(in, &held[1], LSHM_NOW));
-	UT_EQ(5, stat_of(region).published);
-	UT_EQ(4, stat_of(region).backlog);
-	UT_EQ(1, stat_of(region).producers);
-	UT_EQ(1, stat_of(region).consumers);
-	UT_EQ(0, stat_of(region).ended);
-	UT_EQ(0, stat_of(region).redelivered);
-	for (uint32_t i = 0; i < 128; i++) {
-		if (lshm_channel_endpoint(region, "c", i, &info) < 0 ||
-		    info.producer)
-			continue;
-		if (mode == LSHM_WORK)
-			UT_EQ(2, info.held);
-		else
-			UT_EQ(1, info.position); /* the oldest one held */
-	}
-	UT_OK(lshm_consumer_release(in, &held[0]));
-	UT_OK(lshm_consumer_release(in, &held[1]));
-	UT_EQ(2, stat_of(region).backlog);
-	lshm_consumer_close(in);
-	lshm_producer_close(out);
-	UT_EQ(0, stat_of(region).producers);
-	UT_EQ(0, stat_of(region).consumers);
-}
-
-UT_MODES(waiting_for_others)
-{
-	struct lshm_producer *out = producer(region, mode, 8, 0);
-	struct lshm_consumer *in;
-
-	UT_OK(lshm_producer_wait(out, 0, LSHM_NOW));
-	UT_ERR(-EAGAIN, lshm_producer_wait(out, 1, LSHM_NOW));
-	UT_ERR(-ETIMEDOUT, lshm_producer_wait(out, 1, UT_BRIEF));
-	in = consumer(region);
-	UT_OK(lshm_producer_wait(out, 1, LSHM_FOREVER));
-	UT_ERR(-EAGAIN, lshm_producer_wait(out, 2, LSHM_NOW));
-	UT_OK(lshm_consumer_wait(in, 1, LSHM_FOREVER));
-	UT_ERR(-ETIMEDOUT, lshm_consumer_wait(in, 2, UT_BRIEF));
-	lshm_producer_close(out);
-	UT_ERR(-EAGAIN, lshm_consumer_wait(in, 1, LSHM_NOW));
-	lshm_consumer_close(in);
-}
-
-UT_MODES(remove_it)
-{
-	struct lshm_heap_info before, after;
-	struct lshm_channel_info info;
-	struct lshm_producer *out;
-	struct lshm_consumer *in;
-	uint64_t rest = 0;
-
-	for (int round = 0; round < 5; round++) {
-		before = heap_of(region);
-		out = producer(region, mode, 64, 200000);
-		in = consumer(region);
-		for (uint64_t n = 0; n < 50; n++)
-			send_number(out, n);
-		UT_OK(lshm_producer_send(
-		    out, lshm_region_base(region), 150000, LSHM_NOW));
-		UT_ERR(-EBUSY, lshm_channel_remove(region, "c"), "producer");
-		lshm_producer_close(out);
-		UT_ERR(-EBUSY, lshm_channel_remove(region, "c"), "consumer");
-		lshm_consumer_close(in);
-		UT_OK(lshm_channel_remove(region, "c"));
-		UT_ERR(-ENOENT, lshm_channel_remove(region, "c"));
-		UT_ERR(-ENOENT, lshm_channel_stat(region, "c", &info));
-		after = heap_of(region);
-		if (round == 0) { /* the table of descriptors stays */
-			rest = after.attached_blocks;
-			continue;
-		}
-		UT_EQ(rest, after.attached_blocks);
-		UT_EQ(before.attached_bytes, after.attached_bytes);
-		UT_EQ(before.draft_bytes, after.draft_bytes);
-	}
-	/* a new one of that name begins anew, and may be of another kind */
-	out = producer(region, !mode, 4, 100);
-	UT_EQ(0, stat_of(region).published);
-	lshm_producer_close(out);
-}
-
-/* ---- memory ---- */
-
-UT_MODES(larger_than_the_heap)
-{
-	struct lshm_region *small = ut_create(
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 2 * MIB));
-	struct lshm_producer *out = producer(small, mode, 8, 64 * MIB);
-	struct lshm_consumer *in = consumer(small);
-	struct lshm_message message;
-	void *loan;
-
-	UT_ERR(-ENOMEM, lshm_producer_loan(out, 8 * MIB, LSHM_FOREVER, &loan),
-	    "full");
-	/* more than half: one at a time */
-	UT_OK(lshm_producer_loan(out, MIB, LSHM_NOW, &loan));
-	UT_OK(lshm_producer_publish(out, loan, LSHM_NOW));
-	UT_ERR(-EAGAIN, lshm_producer_loan(out, MIB, LSHM_NOW, &loan), "heap");
-	UT_ERR(
-	    -ETIMEDOUT, lshm_producer_loan(out, MIB, UT_BRIEF, &loan), "heap");
-	UT_OK(lshm_consumer_take(in, &message, LSHM_NOW));
-	UT_ERR(-EAGAIN, lshm_producer_loan(out, MIB, LSHM_NOW, &loan), "heap");
-	UT_OK(lshm_consumer_release(in, &message));
-	UT_OK(lshm_producer_loan(out, MIB, LSHM_NOW, &loan));
-	UT_OK(lshm_producer_publish(out, loan, LSHM_NOW));
-	lshm_consumer_close(in);
-	if (mode == LSHM_WORK)
-		UT_ERR(-EPIPE,
-		    lshm_producer_loan(out, MIB, LSHM_FOREVER, &loan),
-		    "consumer");
-	lshm_producer_close(out);
-	lshm_region_close(small);
-}
-
-/* Many large messages, of all sizes, flow through a small heap. */
-UT_MODES(through_a_small_heap)
-{
-	struct lshm_region *small = ut_create(
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 2 * MIB));
-	struct lshm_producer *out = producer(small, mode, 16, MIB);
-	struct lshm_consumer *in = consumer(small);
-	uint64_t seed = ut_seed();
-	uint64_t sent = 0, received = 0;
-
-	while (received < ut_scale(2000)) {
-		size_t size = 8 + ut_random(&seed) % (600 * KIB) / 8 * 8;
-		struct lshm_message message;
-		uint64_t *loan;
-		int ret =
-		    lshm_producer_loan(out, size, LSHM_NOW, (void **)&loan);
-
-		if (ret == 0) {
-			loan[0] = sent;
-			loan[size / 8 - 1] = sent;
-			ret = lshm_producer_publish(out, loan, LSHM_NOW);
-			if (ret)
-				UT_OK(lshm_producer_discard(out, loan));
-			else
-				sent++;
-		}
-		if (ret)
-			UT_EQ(-EAGAIN, ret);
-		if (ret || ut_random(&seed) % 2) {
-			const uint64_t *data;
-
-			ret = lshm_consumer_take(in, &message, LSHM_NOW);
-			if (sent == received) {
-				UT_EQ(-EAGAIN, ret);
-				continue;
-			}
-			UT_OK(ret);
-			data = message.data;
-			UT_EQ(received, message.sequence);
-			UT_EQ(received, data[0]);
-			UT_EQ(received, data[message.size / 8 - 1]);
-			UT_OK(lshm_consumer_release(in, &message));
-			received++;
-		}
-	}
-	lshm_consumer_close(in);
-	lshm_producer_close(out);
-	UT_OK(lshm_channel_remove(small, "c"));
-	UT_EQ(0, heap_of(small).run_bytes);
-	lshm_region_close(small);
 }

@@ -1,72 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_channel_processes.c - producers and consumers in several processes,
- * blocking, and what becomes of them when some are killed; see channel.h
+ * test_channel_processes.c - producers and consumers in several processes, and
+ * blocking; see channel.h
+ *
+ * What becomes of the messages of the dead is in test_channel_death.c.
  */
-#include "unit.h"
+#include "channels.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <sys/wait.h>
-
-static const struct lshm_channel_opts broadcast =
-    LSHM_CHANNEL_OPTS(.mode = LSHM_BROADCAST, .depth = 8);
-static const struct lshm_channel_opts work =
-    LSHM_CHANNEL_OPTS(.mode = LSHM_WORK, .depth = 8);
-
-static struct lshm_producer *producer(
-    struct lshm_region *region, const struct lshm_channel_opts *opts)
-{
-	struct lshm_producer *out;
-
-	UT_OK(lshm_producer_open(&out, region, "c", opts));
-	return out;
-}
-
-static struct lshm_consumer *consumer(
-    struct lshm_region *region, const struct lshm_channel_opts *opts)
-{
-	struct lshm_consumer *in;
-
-	UT_OK(lshm_consumer_open(&in, region, "c", opts));
-	return in;
-}
-
-static struct lshm_channel_info stat_of(struct lshm_region *region)
-{
-	struct lshm_channel_info info;
-
-	UT_OK(lshm_channel_stat(region, "c", &info));
-	return info;
-}
-
-static void send_number(struct lshm_producer *out, uint64_t number)
-{
-	UT_OK(lshm_producer_send(out, &number, sizeof(number), UT_SOON));
-}
-
-static uint64_t receive_number(struct lshm_consumer *in)
-{
-	uint64_t number = 0;
-	size_t size;
-
-	UT_OK(
-	    lshm_consumer_receive(in, &number, sizeof(number), &size, UT_SOON));
-	return number;
-}
-
-/* Once the channel is empty and removed, the heap is as if it had not been. */
-static void nothing_leaks(struct lshm_region *region)
-{
-	struct lshm_heap_info info;
-
-	lshm_region_reap(region);
-	UT_OK(lshm_channel_remove(region, "c"));
-	UT_OK(lshm_heap_stat(region, &info));
-	UT_EQ(0, info.draft_blocks);
-	/* what stays is the table of descriptors, 64 KiB and up */
-	UT_CMP(info.attached_blocks, <=, 4);
-}
 
 /* ---- blocking ---- */
 
@@ -82,7 +24,7 @@ static void echo_body(struct lshm_region *region, int fd, void *arg)
 	UT_OK(lshm_producer_open(&out, region, "pong", &broadcast));
 	while ((ret = lshm_consumer_receive(
 		    in, &number, sizeof(number), &size, LSHM_FOREVER)) == 0)
-		send_number(out, number + 1);
+		UT_OK(send_number(out, number + 1, UT_SOON));
 	UT_EQ(-ENODATA, ret);
 	lshm_consumer_close(in);
 	lshm_producer_close(out);
@@ -101,8 +43,8 @@ UT_TEST(ping_pong, UT_EACH)
 	UT_OK(lshm_producer_wait(out, 1, UT_SOON));
 	UT_OK(lshm_consumer_wait(in, 1, UT_SOON));
 	for (uint64_t n = ut_scale(2000); n; n--) {
-		send_number(out, n);
-		UT_EQ(n + 1, receive_number(in));
+		UT_OK(send_number(out, n, UT_SOON));
+		UT_EQ(n + 1, receive_number(in, UT_SOON));
 	}
 	UT_OK(lshm_producer_end(out));
 	ut_join(&child);
@@ -113,13 +55,13 @@ UT_TEST(ping_pong, UT_EACH)
 
 static void slow_body(struct lshm_region *region, int fd, void *arg)
 {
-	struct lshm_consumer *in = consumer(region, NULL);
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 
 	ut_say(fd, 0);
 	for (uint64_t n = 0; n < 100; n++) {
 		if (n % 10 == 0)
 			ut_hear(fd); /* until then it is full */
-		UT_EQ(n, receive_number(in));
+		UT_EQ(n, receive_number(in, UT_SOON));
 	}
 	lshm_consumer_close(in);
 }
@@ -127,14 +69,14 @@ static void slow_body(struct lshm_region *region, int fd, void *arg)
 static void back_pressure(const struct lshm_channel_opts *opts)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, opts);
+	struct lshm_producer *out = producer(region, "c", opts);
 	struct ut_child child = ut_spawn(region, 0, slow_body, NULL);
 	uint64_t n = 0;
 
 	ut_hear(child.fd);
 	for (int round = 0; round < 10; round++) {
 		for (; n - 10 * (uint64_t)round < 8; n++)
-			send_number(out, n);
+			UT_OK(send_number(out, n, UT_SOON));
 		UT_ERR(-EAGAIN, lshm_producer_send(out, &n, 8, LSHM_NOW));
 		UT_ERR(-ETIMEDOUT, lshm_producer_send(out, &n, 8, UT_BRIEF));
 		ut_say(child.fd, 0);
@@ -144,7 +86,7 @@ static void back_pressure(const struct lshm_channel_opts *opts)
 		UT_OK(lshm_producer_send(out, &n, 8, UT_SOON));
 		n++;
 		/* all ten are taken before the next round begins */
-		while (stat_of(region).backlog)
+		while (channel_info(region, "c").backlog)
 			sched_yield();
 	}
 	ut_join(&child);
@@ -163,24 +105,11 @@ UT_TEST(back_pressure_work, UT_EACH)
 	back_pressure(&work);
 }
 
-static void blocked_take_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct lshm_consumer *in = consumer(region, NULL);
-	struct lshm_message message;
-	int ret;
-
-	ut_say(fd, 0);
-	while ((ret = lshm_consumer_take(in, &message, LSHM_FOREVER)) == 0)
-		UT_OK(lshm_consumer_release(in, &message));
-	ut_say(fd, (uint64_t)-ret);
-	lshm_consumer_close(in);
-}
-
 static void producer_body(struct lshm_region *region, int fd, void *arg)
 {
-	struct lshm_producer *out = producer(region, NULL);
+	struct lshm_producer *out = producer(region, "c", NULL);
 
-	send_number(out, 1);
+	UT_OK(send_number(out, 1, UT_SOON));
 	ut_say(fd, 0);
 	ut_hear(fd);
 	lshm_producer_close(out);
@@ -190,7 +119,7 @@ static void producer_body(struct lshm_region *region, int fd, void *arg)
 static void the_end(const struct lshm_channel_opts *opts, int how)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, opts);
+	struct lshm_producer *out = producer(region, "c", opts);
 	struct ut_child taker = ut_spawn(region, 0, blocked_take_body, NULL);
 	struct ut_child giver;
 
@@ -208,7 +137,7 @@ static void the_end(const struct lshm_channel_opts *opts, int how)
 	}
 	UT_EQ(how == ENODATA ? ENODATA : EPIPE, ut_hear(taker.fd));
 	ut_join(&taker);
-	UT_EQ(1, stat_of(region).published);
+	UT_EQ(1, channel_info(region, "c").published);
 	nothing_leaks(region);
 	lshm_region_close(region);
 }
@@ -233,7 +162,7 @@ UT_TEST(last_producer_is_killed, UT_EACH)
 
 static void blocked_send_body(struct lshm_region *region, int fd, void *arg)
 {
-	struct lshm_producer *out = producer(region, NULL);
+	struct lshm_producer *out = producer(region, "c", NULL);
 	uint64_t n = 0;
 	int ret;
 
@@ -247,7 +176,7 @@ static void blocked_send_body(struct lshm_region *region, int fd, void *arg)
 
 static void consumer_body(struct lshm_region *region, int fd, void *arg)
 {
-	struct lshm_consumer *in = consumer(region, arg);
+	struct lshm_consumer *in = consumer(region, "c", arg);
 	struct lshm_message message;
 
 	UT_OK(lshm_consumer_take(in, &message, LSHM_FOREVER));
@@ -263,7 +192,7 @@ static void consumer_body(struct lshm_region *region, int fd, void *arg)
 static void consumers_gone(const struct lshm_channel_opts *opts, bool killed)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, opts);
+	struct lshm_producer *out = producer(region, "c", opts);
 	struct ut_child taker =
 	    ut_spawn(region, 0, consumer_body, (void *)opts);
 	struct ut_child giver;
@@ -327,7 +256,7 @@ struct traffic {
 static void writes_body(struct lshm_region *region, int fd, void *arg)
 {
 	struct traffic traffic = *(struct traffic *)arg;
-	struct lshm_producer *out = producer(region, NULL);
+	struct lshm_producer *out = producer(region, "c", NULL);
 
 	UT_OK(lshm_producer_wait(out, CONSUMERS, UT_SOON));
 	for (uint64_t n = 0; n < traffic.letters; n++) {
@@ -351,10 +280,10 @@ static void writes_body(struct lshm_region *region, int fd, void *arg)
 /* Says how many it got, and the sum of their numbers by producer. */
 static void reads_body(struct lshm_region *region, int fd, void *arg)
 {
-	struct lshm_consumer *in = consumer(region, NULL);
+	struct lshm_consumer *in = consumer(region, "c", NULL);
 	uint64_t next[PRODUCERS] = {0}, total = 0, count = 0, last = 0;
 	struct lshm_message message;
-	bool all = stat_of(region).mode == LSHM_BROADCAST;
+	bool all = channel_info(region, "c").mode == LSHM_BROADCAST;
 	int ret;
 
 	while ((ret = lshm_consumer_take(in, &message, UT_SOON)) == 0) {
@@ -387,7 +316,7 @@ static void reads_body(struct lshm_region *region, int fd, void *arg)
 static void many_to_many(const struct lshm_channel_opts *opts)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, opts);
+	struct lshm_producer *out = producer(region, "c", opts);
 	struct ut_child readers[CONSUMERS], writers[PRODUCERS];
 	uint64_t letters = ut_scale(2000);
 	uint64_t seed = ut_seed();
@@ -416,9 +345,9 @@ static void many_to_many(const struct lshm_channel_opts *opts)
 	}
 	UT_EQ(expected, count);
 	UT_EQ(expected_total, total);
-	UT_EQ(PRODUCERS * letters, stat_of(region).published);
-	UT_EQ(0, stat_of(region).backlog);
-	UT_EQ(0, stat_of(region).redelivered);
+	UT_EQ(PRODUCERS * letters, channel_info(region, "c").published);
+	UT_EQ(0, channel_info(region, "c").backlog);
+	UT_EQ(0, channel_info(region, "c").redelivered);
 	lshm_producer_close(out);
 	nothing_leaks(region);
 	lshm_region_close(region);
@@ -438,8 +367,8 @@ UT_TEST(many_to_many_work, UT_EACH)
 static void joins_body(struct lshm_region *region, int fd, void *arg)
 {
 	for (uint64_t i = ut_scale(100); i; i--) {
-		uint64_t published = stat_of(region).published;
-		struct lshm_consumer *in = consumer(region, NULL);
+		uint64_t published = channel_info(region, "c").published;
+		struct lshm_consumer *in = consumer(region, "c", NULL);
 		struct lshm_message message;
 		uint64_t first = 0;
 
@@ -460,7 +389,7 @@ static void joins_body(struct lshm_region *region, int fd, void *arg)
 UT_TEST(broadcast_joiners, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, &broadcast);
+	struct lshm_producer *out = producer(region, "c", &broadcast);
 	struct ut_child children[2];
 	siginfo_t info;
 	uint64_t n = 0;
@@ -469,7 +398,7 @@ UT_TEST(broadcast_joiners, UT_EACH)
 		children[i] = ut_spawn(region, 0, joins_body, NULL);
 	for (size_t i = 0; i < 2; i++) {
 		do
-			send_number(out, n++);
+			UT_OK(send_number(out, n++, UT_SOON));
 		while (waitid(P_PID, (id_t)children[i].pid, &info,
 			   WEXITED | WNOHANG | WNOWAIT) == 0 &&
 		       (info.si_pid == 0 || n % 64));
@@ -478,353 +407,4 @@ UT_TEST(broadcast_joiners, UT_EACH)
 	lshm_producer_close(out);
 	nothing_leaks(region);
 	lshm_region_close(region);
-}
-
-/* ---- death ---- */
-
-static void takes_and_keeps_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct lshm_consumer *in = consumer(region, NULL);
-	struct lshm_message message;
-
-	for (int i = 0; i < 3; i++) {
-		UT_OK(lshm_consumer_take(in, &message, UT_SOON));
-		ut_say(fd, message.sequence);
-	}
-	ut_hear(fd);
-}
-
-/* What a dead consumer held is delivered to another one. */
-UT_TEST(work_of_the_dead, UT_EACH)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, &work);
-	struct lshm_consumer *in = consumer(region, NULL);
-	struct ut_child child;
-	struct lshm_endpoint_info endpoint;
-	struct lshm_message message;
-	uint32_t held = 0, seen = 0;
-
-	for (uint64_t n = 0; n < 5; n++)
-		send_number(out, n);
-	child = ut_spawn(region, 0, takes_and_keeps_body, NULL);
-	for (uint64_t n = 0; n < 3; n++)
-		UT_EQ(n, ut_hear(child.fd));
-	for (uint32_t i = 0; i < 2 * LSHM_ENDPOINTS_MAX; i++)
-		if (lshm_channel_endpoint(region, "c", i, &endpoint) == 0 &&
-		    endpoint.slot != 0) {
-			UT_EQ(0, endpoint.producer);
-			UT_EQ(1, endpoint.alive);
-			held += endpoint.held;
-		}
-	UT_EQ(3, held);
-	/* the living one gets what is left */
-	UT_EQ(3, receive_number(in));
-	ut_kill(&child);
-	for (uint32_t i = 0; i < 2 * LSHM_ENDPOINTS_MAX; i++)
-		if (lshm_channel_endpoint(region, "c", i, &endpoint) == 0 &&
-		    endpoint.slot != 0)
-			UT_EQ(0, endpoint.alive);
-	for (uint64_t n = 0; n < 4; n++) { /* in whatever order */
-		UT_OK(lshm_consumer_take(in, &message, UT_SOON));
-		UT_EQ(message.sequence, *(const uint64_t *)message.data);
-		UT_EQ(message.sequence < 3 ? 2 : 1, message.deliveries);
-		UT_EQ(0, seen & 1U << message.sequence);
-		seen |= 1U << message.sequence;
-		UT_OK(lshm_consumer_release(in, &message));
-	}
-	UT_EQ(0x17, seen); /* all but the one that was done before */
-	UT_EQ(3, stat_of(region).redelivered);
-	UT_EQ(0, stat_of(region).backlog);
-	UT_EQ(1, stat_of(region).consumers);
-	UT_ERR(-EAGAIN, lshm_consumer_take(in, &message, LSHM_NOW));
-	lshm_producer_close(out);
-	lshm_consumer_close(in);
-	nothing_leaks(region);
-	lshm_region_close(region);
-}
-
-/* The same for one who waits already, and with no other message coming. */
-UT_TEST(work_of_the_dead_to_one_who_waits, UT_EACH)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, &work);
-	struct ut_child holder =
-	    ut_spawn(region, 0, takes_and_keeps_body, NULL);
-	struct ut_child waiter;
-
-	for (uint64_t n = 0; n < 3; n++)
-		send_number(out, n);
-	for (uint64_t n = 0; n < 3; n++)
-		ut_hear(holder.fd);
-	waiter = ut_spawn(region, 0, blocked_take_body, NULL);
-	ut_hear(waiter.fd);
-	UT_OK(lshm_producer_end(out));
-	ut_kill(&holder);
-	UT_EQ(ENODATA, ut_hear(waiter.fd)); /* it has done all three */
-	ut_join(&waiter);
-	UT_EQ(3, stat_of(region).redelivered);
-	UT_EQ(0, stat_of(region).backlog);
-	lshm_producer_close(out);
-	nothing_leaks(region);
-	lshm_region_close(region);
-}
-
-/* A stopped consumer is alive: its work is not given to others. */
-UT_TEST(work_of_the_stopped, UT_EACH)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, &work);
-	struct lshm_consumer *in = consumer(region, NULL);
-	struct ut_child child;
-	struct lshm_message message;
-
-	for (uint64_t n = 0; n < 3; n++)
-		send_number(out, n);
-	child = ut_spawn(region, 0, takes_and_keeps_body, NULL);
-	for (uint64_t n = 0; n < 3; n++)
-		ut_hear(child.fd);
-	ut_stop(&child);
-	UT_ERR(-ETIMEDOUT, lshm_consumer_take(in, &message, UT_BRIEF));
-	UT_EQ(3, stat_of(region).backlog);
-	ut_kill(&child);
-	UT_OK(lshm_consumer_take(in, &message, UT_SOON));
-	UT_EQ(2, message.deliveries);
-	UT_OK(lshm_consumer_release(in, &message));
-	lshm_consumer_close(in);
-	lshm_producer_close(out);
-	nothing_leaks(region);
-	lshm_region_close(region);
-}
-
-/* A dead broadcast consumer holds nobody up. */
-UT_TEST(broadcast_consumer_killed, UT_EACH)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, &broadcast);
-	struct lshm_consumer *in = consumer(region, NULL);
-	struct ut_child child = ut_spawn(region, 0, takes_and_keeps_body, NULL);
-
-	UT_OK(lshm_producer_wait(out, 2, UT_SOON));
-	for (uint64_t n = 0; n < 8; n++)
-		send_number(out, n);
-	for (uint64_t n = 0; n < 8; n++)
-		UT_EQ(n, receive_number(in));
-	for (uint64_t n = 0; n < 3; n++)
-		UT_EQ(n, ut_hear(child.fd));
-	UT_ERR(-EAGAIN, lshm_producer_send(out, "x", 1, LSHM_NOW), "full");
-	ut_kill(&child);
-	for (uint64_t n = 8; n < 30; n++) {
-		send_number(out, n);
-		UT_EQ(n, receive_number(in));
-	}
-	UT_EQ(1, stat_of(region).consumers);
-	lshm_consumer_close(in);
-	lshm_producer_close(out);
-	nothing_leaks(region);
-	lshm_region_close(region);
-}
-
-static void loans_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct lshm_producer *out = producer(region, NULL);
-	void *loan;
-
-	for (size_t i = 0; i < 20; i++)
-		UT_OK(lshm_producer_loan(out, 1000 * i, UT_SOON, &loan));
-	send_number(out, 77);
-	ut_say(fd, 0);
-	ut_hear(fd);
-}
-
-/* A dead producer's loans are never seen, and come back. */
-UT_TEST(producer_killed_with_loans, UT_EACH)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, &broadcast);
-	struct lshm_consumer *in = consumer(region, NULL);
-	struct lshm_heap_info before, after;
-	struct lshm_message message;
-
-	send_number(out, 1);
-	UT_EQ(1, receive_number(in));
-	UT_OK(lshm_heap_stat(region, &before));
-	for (int i = 0; i < 50; i++) {
-		struct ut_child child = ut_spawn(region, 0, loans_body, NULL);
-
-		ut_hear(child.fd);
-		ut_kill(&child);
-		UT_EQ(1, lshm_region_reap(region));
-		UT_EQ(77, receive_number(in));
-		UT_ERR(-EAGAIN, lshm_consumer_take(in, &message, LSHM_NOW));
-	}
-	UT_OK(lshm_heap_stat(region, &after));
-	UT_EQ(before.draft_blocks, after.draft_blocks);
-	/* what the log keeps for its own use is bounded by its depth */
-	UT_CMP(after.attached_blocks, <=, before.attached_blocks + 8);
-	UT_CMP(after.run_bytes, <=, before.run_bytes + 64 * KIB);
-	lshm_consumer_close(in);
-	lshm_producer_close(out);
-	nothing_leaks(region);
-	lshm_region_close(region);
-}
-
-static void works_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct lshm_consumer *in = consumer(region, NULL);
-	struct lshm_producer *out;
-	struct lshm_message message;
-	int ret;
-
-	UT_OK(lshm_producer_open(&out, region, "results", NULL));
-	ut_say(fd, 0);
-	while ((ret = lshm_consumer_take(in, &message, UT_SOON)) == 0) {
-		uint64_t result[2] = {
-		    message.sequence, *(const uint64_t *)message.data * 3};
-
-		UT_OK(lshm_producer_send(out, result, sizeof(result), UT_SOON));
-		UT_OK(lshm_consumer_release(in, &message));
-	}
-	UT_EQ(-ENODATA, ret);
-	lshm_producer_close(out);
-	lshm_consumer_close(in);
-}
-
-static void feeds_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct lshm_producer *out = producer(region, NULL);
-
-	for (uint64_t n = 0; n < *(uint64_t *)arg; n++)
-		send_number(out, n);
-	UT_OK(lshm_producer_end(out));
-	lshm_producer_close(out);
-}
-
-/*
- * Reader, workers, reducer. Workers are killed at random; every input has its
- * result, because results carry the input's sequence and repeats are ignored.
- */
-UT_TEST(workers_killed_at_random, UT_EACH)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, &work);
-	struct lshm_consumer *results;
-	struct ut_child workers[3], feeder;
-	uint64_t total = ut_scale(3000), seen = 0, kills = 0;
-	uint64_t seed = ut_seed();
-	bool *done = calloc(total, 1);
-
-	UT_OK(lshm_consumer_open(&results, region, "results", &work));
-	for (size_t i = 0; i < UT_COUNT(workers); i++) {
-		workers[i] = ut_spawn(region, 0, works_body, NULL);
-		ut_hear(workers[i].fd);
-	}
-	feeder = ut_spawn(region, 0, feeds_body, &total);
-	while (seen < total) {
-		uint64_t result[2];
-		size_t size;
-
-		UT_OK(lshm_consumer_receive(
-		    results, result, sizeof(result), &size, UT_SOON));
-		UT_EQ(sizeof(result), size);
-		UT_CMP(result[0], <, total);
-		UT_EQ(result[0] * 3, result[1]);
-		seen += !done[result[0]];
-		done[result[0]] = true;
-		if (seen < total * 9 / 10 && ut_random(&seed) % 100 == 0) {
-			size_t i = ut_random(&seed) % UT_COUNT(workers);
-
-			ut_kill(&workers[i]);
-			kills++;
-			workers[i] = ut_spawn(region, 0, works_body, NULL);
-			ut_hear(workers[i].fd); /* never all of them dead */
-		}
-	}
-	ut_join(&feeder);
-	for (size_t i = 0; i < UT_COUNT(workers); i++)
-		ut_join(&workers[i]);
-	UT_EQ(total, stat_of(region).published);
-	UT_EQ(0, stat_of(region).backlog);
-	UT_CMP(stat_of(region).redelivered, <=, 64 * kills);
-	free(done);
-	lshm_consumer_close(results);
-	lshm_producer_close(out);
-	UT_OK(lshm_channel_remove(region, "results"));
-	nothing_leaks(region);
-	lshm_region_close(region);
-}
-
-static void sends_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct lshm_producer *out = producer(region, NULL);
-	uint64_t message[50];
-
-	ut_say(fd, 0);
-	for (uint64_t n = 0;; n++) {
-		for (size_t i = 0; i < 50; i++)
-			message[i] = n;
-		UT_OK(lshm_producer_send(
-		    out, message, 8 + n % 50 * 8, LSHM_FOREVER));
-	}
-}
-
-/* Producers killed at random: each message is whole, the log has no gap. */
-static void producers_killed(const struct lshm_channel_opts *opts)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_producer *out = producer(region, opts);
-	struct lshm_consumer *in = consumer(region, NULL);
-	uint64_t seed = ut_seed(), next = 0;
-	struct ut_child children[2];
-
-	for (size_t i = 0; i < 2; i++) {
-		children[i] = ut_spawn(region, 0, sends_body, NULL);
-		ut_hear(children[i].fd);
-	}
-	for (uint64_t kills = ut_scale(40); kills; kills--) {
-		size_t i = ut_random(&seed) % 2;
-
-		for (uint64_t n = ut_random(&seed) % 200; n; n--) {
-			const uint64_t *data;
-			struct lshm_message message;
-
-			UT_OK(lshm_consumer_take(in, &message, UT_SOON));
-			UT_EQ(next, message.sequence);
-			next++;
-			data = message.data;
-			UT_EQ(8 + data[0] % 50 * 8, message.size);
-			for (size_t j = 0; j < message.size / 8; j++)
-				UT_EQ(data[0], data[j]);
-			UT_OK(lshm_consumer_release(in, &message));
-		}
-		ut_kill(&children[i]);
-		children[i] = ut_spawn(region, 0, sends_body, NULL);
-		ut_hear(children[i].fd);
-	}
-	for (size_t i = 0; i < 2; i++)
-		ut_kill(&children[i]);
-	UT_OK(lshm_producer_end(out));
-	for (int ret = 0; ret == 0;) {
-		struct lshm_message message;
-
-		ret = lshm_consumer_take(in, &message, UT_SOON);
-		if (ret)
-			UT_EQ(-ENODATA, ret);
-		else
-			UT_OK(lshm_consumer_release(in, &message));
-	}
-	lshm_consumer_close(in);
-	lshm_producer_close(out);
-	nothing_leaks(region);
-	lshm_region_close(region);
-}
-
-UT_TEST(producers_killed_broadcast, UT_EACH)
-{
-	producers_killed(&broadcast);
-}
-
-UT_TEST(producers_killed_work, UT_EACH)
-{
-	producers_killed(&work);
 }

@@ -490,8 +490,9 @@ UT_TEST(out_of_memory, UT_EACH)
 		chain = block;
 		free_chain(region, &chain);
 		UT_EQ(0, stat_of(region).draft_blocks);
-		/* and as many as before, again */
-		UT_EQ(n, exhaust(region, sizes[i], &chain));
+		/* and about as many as before, again: how memory is cut into
+		 * slabs depends on what was there */
+		UT_CMP(exhaust(region, sizes[i], &chain), >=, n - n / 16);
 		free_chain(region, &chain);
 	}
 	lshm_region_close(region);

@@ -324,6 +324,37 @@ UT_TEST(errors, UT_EACH)
 	lshm_region_close(region);
 }
 
+/*
+ * The last block of another list is told from one's own: it would become this
+ * list's tail, or leave its neighbour as that.
+ */
+UT_TEST(last_of_another_list, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct shared *s = make(region);
+	struct item *a = item(region, 1), *b = item(region, 2);
+	struct item *c = item(region, 3), *d = item(region, 4);
+	struct lshm_list *other = lshm_alloc(region, sizeof(*other));
+
+	memset(other, 0, sizeof(*other));
+	lock(region, s);
+	UT_OK(lshm_list_push_back(region, &s->mutex, &s->list, &a->link));
+	UT_OK(lshm_list_push_back(region, &s->mutex, other, &b->link));
+	UT_OK(lshm_list_push_back(region, &s->mutex, other, &c->link));
+	UT_ERR(-EINVAL, lshm_list_remove(region, &s->mutex, &s->list, &c->link),
+	    "not in this list");
+	UT_ERR(-EINVAL,
+	    lshm_list_insert_after(
+		region, &s->mutex, &s->list, &c->link, &d->link),
+	    "not in this list");
+	UT_EQ(lshm_offset(region, a), s->list.tail);
+	UT_EQ(lshm_offset(region, c), other->tail);
+	UT_OK(lshm_list_push_back(region, &s->mutex, &s->list, &d->link));
+	LIST_IS(region, s, 1, 4);
+	unlock(region, s);
+	lshm_region_close(region);
+}
+
 static void inherited_body(struct lshm_region *unused, int fd, void *region)
 {
 	struct lshm_mutex mutex = {0};

@@ -7,14 +7,6 @@
 #include <limits.h>
 #include <time.h>
 
-static struct lshm_heap_info heap_of(struct lshm_region *region)
-{
-	struct lshm_heap_info info;
-
-	UT_OK(lshm_heap_stat(region, &info));
-	return info;
-}
-
 static unsigned int count(struct lshm_region *region)
 {
 	struct lshm_object_info info;
@@ -45,7 +37,7 @@ UT_TEST(create_and_open, UT_EACH)
 	UT_EQ(lshm_offset(region, one), lshm_offset(other, two));
 	UT_OK(lshm_object_open(region, "name", "type", 0, (void **)&two));
 	UT_PTR(one, two);
-	UT_EQ(0, heap_of(region).draft_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
 	UT_OK(lshm_object_create(region, "n2", "type", 1, NULL, NULL, NULL));
 	lshm_region_close(region);
 	/* it stays when its creator leaves */
@@ -194,7 +186,7 @@ UT_TEST(init_gives_up, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
 	struct initial initial = {.ret = -77};
-	struct lshm_heap_info before = heap_of(region);
+	struct lshm_heap_info before = ut_heap(region);
 	void *block = region;
 
 	UT_EQ(-77, lshm_object_create(
@@ -206,8 +198,8 @@ UT_TEST(init_gives_up, UT_EACH)
 	UT_PTR(region, block);
 	UT_EQ(0, count(region));
 	UT_ERR(-ENOENT, lshm_object_open(region, "o", "t", 0, &block));
-	UT_EQ(0, heap_of(region).draft_blocks);
-	UT_EQ(before.attached_blocks, heap_of(region).attached_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
+	UT_EQ(before.attached_blocks, ut_heap(region).attached_blocks);
 	initial.ret = 0;
 	UT_OK(lshm_object_create(
 	    region, "o", "t", 80, fill_in, &initial, &block));
@@ -217,7 +209,7 @@ UT_TEST(init_gives_up, UT_EACH)
 UT_TEST(remove_it, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct lshm_heap_info before = heap_of(region);
+	struct lshm_heap_info before = ut_heap(region);
 	void *block;
 
 	for (size_t size = 1; size < 1000000; size *= 10) {
@@ -228,9 +220,9 @@ UT_TEST(remove_it, UT_EACH)
 		UT_ERR(-ENOENT, lshm_object_open(region, "o", "t", 0, &block));
 		UT_ERR(-ENOENT, lshm_object_remove(region, "o", "t"), "o");
 	}
-	UT_EQ(before.attached_blocks, heap_of(region).attached_blocks);
-	UT_EQ(0, heap_of(region).draft_blocks);
-	UT_EQ(0, heap_of(region).run_bytes);
+	UT_EQ(before.attached_blocks, ut_heap(region).attached_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
+	UT_EQ(0, ut_heap(region).run_bytes);
 	lshm_region_close(region);
 }
 
@@ -262,7 +254,7 @@ UT_TEST(no_memory, UT_EACH)
 {
 	struct lshm_region *region =
 	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB));
-	struct lshm_heap_info before = heap_of(region);
+	struct lshm_heap_info before = ut_heap(region);
 	void *block = region;
 
 	UT_ERR(-ENOMEM,
@@ -272,7 +264,7 @@ UT_TEST(no_memory, UT_EACH)
 			    region, "o", "t", UINT64_MAX, NULL, NULL, &block));
 	UT_PTR(region, block);
 	UT_EQ(0, count(region));
-	UT_EQ(before.free_bytes, heap_of(region).free_bytes);
+	UT_EQ(before.free_bytes, ut_heap(region).free_bytes);
 	lshm_region_close(region);
 }
 
@@ -353,7 +345,7 @@ UT_TEST(over_and_over, UT_EACH)
 		UT_OK(lshm_object_remove(region, name, "t"));
 	}
 	UT_EQ(0, count(region));
-	UT_EQ(0, heap_of(region).draft_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
 	UT_SOME(lshm_alloc(region, 256 * KIB));
 	lshm_region_close(region);
 }
@@ -415,7 +407,7 @@ UT_TEST(creation_race, UT_EACH)
 		ut_join(&children[i]);
 	}
 	UT_EQ(rounds, count(region));
-	UT_EQ(0, heap_of(region).draft_blocks);
+	UT_EQ(0, ut_heap(region).draft_blocks);
 	lshm_region_close(region);
 }
 
@@ -476,9 +468,9 @@ UT_TEST(killed_while_creating, UT_EACH)
 		UT_OK(lshm_object_create(
 		    region, "mine", "mine", 8, NULL, NULL, NULL));
 		UT_OK(lshm_object_remove(region, "mine", "mine"));
-		UT_EQ(0, heap_of(region).draft_blocks);
+		UT_EQ(0, ut_heap(region).draft_blocks);
 		/* the objects, and one block more of the directory */
-		UT_CMP(heap_of(region).attached_blocks, <=, n + 1);
+		UT_CMP(ut_heap(region).attached_blocks, <=, n + 1);
 	}
 	lshm_region_close(region);
 }

@@ -193,6 +193,14 @@ uint64_t ut_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
+struct lshm_heap_info ut_heap(struct lshm_region *region)
+{
+	struct lshm_heap_info info;
+
+	UT_OK(lshm_heap_stat(region, &info));
+	return info;
+}
+
 unsigned int ut_count_fds(void)
 {
 	DIR *dir = opendir("/proc/self/fd");

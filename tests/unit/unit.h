@@ -133,6 +133,8 @@ uint64_t ut_scale(uint64_t n);
 /** Random numbers from LSHM_TEST_SEED, or a seed that is printed. */
 uint64_t ut_random(uint64_t *state);
 uint64_t ut_seed(void);
+/** What is in the heap of a region. */
+struct lshm_heap_info ut_heap(struct lshm_region *region);
 /** How many file descriptors this process has open. */
 unsigned int ut_count_fds(void);
 
