@@ -29,6 +29,7 @@ struct common {
 
 static const struct bench_program *program;
 static unsigned int repetitions = 7;
+static const char *backend = "memfd";
 static unsigned int milliseconds = 50;
 static bool json;
 static int cpus[2];
@@ -122,9 +123,14 @@ static void open_region(struct bench *b, int socket)
 	struct lshm_region_opts opts =
 	    LSHM_REGION_OPTS(.size = REGION_SIZE, .max_size = 16 * REGION_SIZE);
 
+	char name[64];
+
 	if (b->role == 0) {
+		snprintf(
+		    name, sizeof(name), "%s:bench-%d", backend, (int)getpid());
 		bench_must(lshm_region_open(
-		    &b->region, "memfd:bench", LSHM_CREATE, &opts));
+		    &b->region, name, LSHM_CREATE | LSHM_EXCL, &opts));
+		lshm_region_unlink(name, LSHM_BACKEND_DEFAULT);
 		bench_must(lshm_region_send(b->region, socket, 0));
 	} else {
 		bench_must(lshm_region_receive(&b->region, socket, 0, &opts));
@@ -336,6 +342,7 @@ static void help(void)
 	    "  --repetitions N  how often each case is run (default %u)\n"
 	    "  --time MS        how long each time (default %u)\n"
 	    "  --cores A,B      the cores to use; may be the same one twice\n"
+	    "  --backend NAME   posix, memfd or kernel (memfd)\n"
 	    "  --json           print JSON\n"
 	    "  --help           print this\n",
 	    getprogname(), program->summary, repetitions, milliseconds);
@@ -401,6 +408,7 @@ static void parse_options(int argc, char **argv)
 	    {"repetitions", required_argument, NULL, 'r'},
 	    {"time", required_argument, NULL, 't'},
 	    {"cores", required_argument, NULL, 'c'},
+	    {"backend", required_argument, NULL, 'b'},
 	    {"json", no_argument, NULL, 'j'},
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
@@ -424,6 +432,9 @@ static void parse_options(int argc, char **argv)
 				    "0,1",
 				    optarg);
 			chosen = true;
+			break;
+		case 'b':
+			backend = optarg;
 			break;
 		case 'j':
 			json = true;

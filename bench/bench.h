@@ -10,7 +10,7 @@
  * another case had in the same repetition.
  *
  * No worker outlives the program or its peer, and the regions used are memfd
- * regions, which have no name: nothing is ever left behind.
+ * regions, or lose their name at once: nothing is ever left behind.
  */
 #ifndef BENCH_H
 #define BENCH_H
