@@ -264,7 +264,7 @@ static void fuzz(void)
 	uint64_t *a = (uint64_t *)w;
 	static const uint8_t sizes[2][14] = {
 	    {72, 72, 40, 32, 24},
-	    {0, 16, 8, 24, 16, 16, 32, 48, 32, 40, 24, 40, 16},
+	    {0, 16, 8, 24, 16, 16, 32, 48, 32, 40, 24, 40, 16, 32},
 	};
 
 	if (text)
@@ -278,7 +278,7 @@ static void fuzz(void)
 	while (in_ms(0) < until) {
 		int fd = fds[roll() % 8];
 		bool control = fd == ctl;
-		unsigned int nr = control ? roll() % 5 : 0x20 + roll() % 0xd;
+		unsigned int nr = control ? roll() % 5 : 0x20 + roll() % 0xe;
 
 		for (int i = 0; i < 100; i++)
 			a[i] = roll() % 2 ? 0 : odd();
