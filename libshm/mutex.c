@@ -149,18 +149,31 @@ bool lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m)
 	return true;
 }
 
+/* Another owner now than in @before? Then nobody is stopped: many want it. */
+static bool changes_hands(const struct lshm_mutex *m, uint64_t before)
+{
+	uint64_t w = lshmi_load_relaxed(&m->word) & ~WAITERS;
+
+	return w == 0 || w != (before & ~WAITERS);
+}
+
 int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what)
 {
-	int ret = quick_lock(r, m)
-		      ? 0
-		      : lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS));
+	uint64_t before;
+	int ret;
 
+	if (quick_lock(r, m))
+		return 0;
+	do {
+		before = lshmi_load_relaxed(&m->word);
+		ret = lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS));
+	} while (ret == -ETIMEDOUT && changes_hands(m, before));
 	if (ret == -ETIMEDOUT)
 		return lshmi_fail(EAGAIN,
-		    "the region's %s lock could not be had for a second: its "
-		    "holder is stopped or very slow, or very many want it "
-		    "(\"shmctl info\" tells who takes part)",
+		    "the region's %s lock has been held for a second: its "
+		    "holder is stopped or very slow (\"shmctl info\" tells who "
+		    "takes part)",
 		    what);
 	return ret;
 }

@@ -15,11 +15,11 @@
  *           CLOCK_MONOTONIC.
  * Errors    Each call names its own. Besides, any that takes a region handle
  *           may return -ECHILD; any that changes something -EROFS, -EUSERS (all
- *           lanes are taken), -EAGAIN (a lock of the library's could not be
- *           had for a second: its holder is stopped; or very many want it, for
- *           it is not fair) and -LSHM_ECORRUPT.
- * Blocks    Only where a deadline is taken, and for a second at most where a
- *           lock of the library's is needed.
+ *           lanes are taken), -EAGAIN (one has held a lock of the library's
+ *           for a second: it is stopped, or very slow) and -LSHM_ECORRUPT.
+ * Blocks    Only where a deadline is taken, and where a lock of the library's
+ *           is needed: for a second if its holder is stopped; for longer only
+ *           while it goes from one to the other, for it is not fair.
  * Threads   A region handle may be used by any number of threads. A producer
  *           or consumer handle is used by one thread at a time. Only calls
  *           of region.h are cancellation points; threads that make any are not

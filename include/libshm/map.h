@@ -11,10 +11,11 @@
  *
  * Return: every call 0; -EINVAL not a map of this region, or a key that is too
  * long; -EDEADLK called from a function that looks at an item of the same part;
- * -EAGAIN the part's lock could not be had for a second: a process that holds
- * it is stopped, or dozens want nothing but this part (the lock is not fair);
- * -LSHM_ECORRUPT; -EROFS; -ECHILD; -EUSERS; and what is said at each.
- * Blocks: for a second at most.
+ * -EAGAIN one process has held the part's lock for a second: it is stopped, or
+ * very slow; -LSHM_ECORRUPT; -EROFS; -ECHILD; -EUSERS; and what is said at
+ * each.
+ * Blocks: for the part's lock, and for the heap's where memory is needed: see
+ * base.h.
  * Crash: the call has happened wholly or not at all.
  */
 #ifndef LIBSHM_MAP_H

@@ -7,6 +7,8 @@
 #include "../../libshm/atomic.h"
 #include "scene.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 /* ---- a rescuer in the midst of it ---- */
@@ -446,8 +448,6 @@ UT_TEST(directory_lock_holder_stopped, UT_ONCE)
 	lock_holder(needs_directory_body, false);
 }
 
-/* ---- what a late-comer may not touch ---- */
-
 static void locks_body(struct lshm_region *region, int fd, void *arg)
 {
 	struct shared *shared = find(region);
@@ -456,6 +456,88 @@ static void locks_body(struct lshm_region *region, int fd, void *arg)
 	ut_say(fd, 0);
 	pause();
 }
+
+static void locks_other_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct shared *shared = find(region);
+
+	UT_OK(lshm_mutex_lock(region, &shared->other_mutex, UT_SOON));
+	ut_say(fd, 0);
+	pause();
+}
+
+struct asker {
+	struct lshm_region *region;
+	pid_t tid;
+	int ret;
+};
+
+static void *asks(void *arg)
+{
+	struct asker *a = arg;
+
+	lshmi_store_release((uint32_t *)&a->tid, (uint32_t)gettid());
+	a->ret =
+	    lshm_object_create(a->region, "y", "test", 8, NULL, NULL, NULL);
+	return NULL;
+}
+
+static void await_sleep(pid_t tid)
+{
+	char path[64], state = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+	while (state != 'S') {
+		FILE *stat = fopen(path, "r");
+
+		UT_SOME(stat);
+		UT_EQ(1, fscanf(stat, "%*d %*s %c", &state));
+		fclose(stat);
+	}
+}
+
+static uint64_t lane_in(const struct lshm_mutex *mutex)
+{
+	return lshmi_load_relaxed(&mutex->word) & ~UINT64_C(1);
+}
+
+/* A lock that changes hands has no stopped owner: it is only much wanted. */
+UT_TEST(much_wanted_lock, UT_ONCE)
+{
+	struct shared *shared;
+	struct lshm_region *region = create(&shared);
+	uint64_t *word = &crash_header(region)->directory_lock.word, owners[2];
+	struct ut_child first = ut_spawn(region, 0, locks_body, NULL);
+	struct ut_child second = ut_spawn(region, 0, locks_other_body, NULL);
+	struct asker a = {.region = region, .ret = 1};
+	pthread_t thread;
+	uint64_t start;
+	bool in_time;
+
+	ut_hear(first.fd);
+	ut_hear(second.fd);
+	owners[0] = lane_in(&shared->mutex);
+	owners[1] = lane_in(&shared->other_mutex);
+	lshmi_store_release(word, owners[0]);
+	start = milliseconds();
+	UT_EQ(0, pthread_create(&thread, NULL, asks, &a));
+	while (!lshmi_load_acquire((uint32_t *)&a.tid))
+		sched_yield();
+	await_sleep(a.tid);
+	lshmi_store_release(word, owners[1] | 1);
+	in_time = milliseconds() - start < 900;
+	while (milliseconds() - start < 1500)
+		usleep(10000);
+	lshmi_store_release(word, 0);
+	UT_EQ(0, pthread_join(thread, NULL));
+	if (in_time) /* the machine has not stood still meanwhile */
+		UT_OK(a.ret);
+	ut_kill(&first);
+	ut_kill(&second);
+	lshm_region_close(region);
+}
+
+/* ---- what a late-comer may not touch ---- */
 
 static void attaches_other_body(struct lshm_region *region, int fd, void *arg)
 {
