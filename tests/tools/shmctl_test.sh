@@ -612,6 +612,7 @@ test_check() {
 
 # The page where memory is searched for next is made one within a run.
 test_check_damaged() {
+	in_files
 	created
 	printf '\005' | dd of="/dev/shm/lshm.$region" bs=1 seek=328 \
 		conv=notrunc 2>/dev/null
