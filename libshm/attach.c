@@ -188,7 +188,10 @@ HOT int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,
 		     !inside(region, mutex) || !lshmi_holds(lane, mutex)))
 		return replace_slow(region, mutex, field, block, old);
 	was = lshmi_load_acquire(field);
-	if (was && (!old || !find(lane, base + was, &give) ||
+	/* which may be anything: no pointer until it is found to be one */
+	if (was && (!old ||
+		       !find(lane, (void *)((uintptr_t)base + (uintptr_t)was),
+			   &give) ||
 		       lshmi_load_relaxed(give) != LSHMI_HOLDER_ATTACHED))
 		return replace_slow(region, mutex, field, block, old);
 	if (block) {

@@ -166,7 +166,7 @@ def crash():
         if re.match(r"tests/crash/step_\w+\.c$", name) and \
                 not name.endswith("_harness.c"):
             text = open(name, encoding="utf-8").read()
-            for match in re.finditer(r"^STEP\((\w+),", text, re.M):
+            for match in re.finditer(r"^STEP\(\s*(\w+),", text, re.M):
                 sweeps[match[1]] = (name, text.count("\n", 0, match.start()) + 1)
     builds = re.split(r"^### .*\n", open(page, encoding="utf-8").read(),
                       flags=re.M)[1:]

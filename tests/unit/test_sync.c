@@ -172,6 +172,7 @@ static int take(struct lshm_region *region)
 
 	if (ret == 0)
 		UT_OK(lshm_consumer_release(in, &message));
+	lshm_consumer_close(in);
 	return ret;
 }
 
