@@ -57,7 +57,7 @@ gone "$region"
 rm too-long
 run 2 "${wordcount[@]}" --workers 65
 if [[ ! -e /dev/lshm ]]; then
-	run 1 "${wordcount[@]}" --backend kernel
+	run 1 "${wordcount[0]}" --backend kernel
 	has "$out" 'no kernel backend'
 fi
 
