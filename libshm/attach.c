@@ -6,10 +6,11 @@
  * blocks' words, too, and a death in between must leave all of it, or nothing.
  * So the lane notes first what it is about to do: see "Intents" in lane.c.
  *
- * The fast way of lshm_replace(), for blocks of slabs that this lane owns, does
- * no read-modify-write. It loads the lock and the field, and the words of the
- * two blocks; it stores five words of the lane's record, which is two cache
- * lines of its own, those words, the field, and the record's first word again.
+ * The fast way, for blocks of slabs that this lane owns, does no
+ * read-modify-write. It loads the lock, the field, and the block's word; it
+ * stores three words of the lane's record, which is a cache line of its own
+ * (four, for a replacement), the block's word, the field, and the record's
+ * first word again.
  */
 #include "pages.h"
 
@@ -54,20 +55,25 @@ static void attach(struct lshm_region *r, uint64_t off)
 		lshmi_set_holder(r, &w, LSHMI_HOLDER_ATTACHED);
 }
 
-/* First of all: what a death from here on leaves to be decided. */
-static inline __attribute__((always_inline)) uint64_t note_intent(
-    struct lshm_region *r, struct lshmi_lane *lane, uint64_t *field,
-    uint64_t value, uint64_t take, uint64_t give)
-{
-	struct lshmi_lane_rec *rec = lane->rec;
-	uint64_t intent = (lane->changes += 4);
+#define INLINE static inline __attribute__((always_inline))
 
-	lshmi_store_relaxed(&rec->intent_field, (char *)field - r->base);
-	lshmi_store_relaxed(&rec->intent_value, value);
-	lshmi_store_relaxed(&rec->intent_take, take);
-	lshmi_store_relaxed(&rec->intent_give, give);
-	lshmi_store_release(&rec->intent, intent | LSHMI_INTENT_PENDING);
-	return intent | LSHMI_INTENT_IDLE;
+/*
+ * First of all: what a death from here on leaves to be decided. Returns what
+ * the intent is to be when all of it is done. Only this lane writes it, so that
+ * the sequence goes on from what is there.
+ */
+INLINE uint64_t note_intent(struct lshmi_lane_rec *rec, uint64_t field,
+    uint64_t take, uint64_t give, uint64_t flags)
+{
+	uint64_t idle = lshmi_load_relaxed(&rec->intent) + LSHMI_INTENT_STEP;
+
+	lshmi_store_relaxed(&rec->intent_field, field);
+	if (flags & LSHMI_INTENT_TAKES)
+		lshmi_store_relaxed(&rec->intent_take, take);
+	if (flags & LSHMI_INTENT_GIVES)
+		lshmi_store_relaxed(&rec->intent_give, give);
+	lshmi_store_release(&rec->intent, idle + flags + LSHMI_INTENT_PENDING);
+	return idle;
 }
 
 int lshmi_change(struct lshm_region *r, struct lshmi_lane *lane,
@@ -76,9 +82,12 @@ int lshmi_change(struct lshm_region *r, struct lshmi_lane *lane,
 	struct lshmi_lane_rec *rec = lane->rec;
 	uint64_t lost = 0, idle;
 
+	lshmi_store_relaxed(&rec->intent_value, c->value);
 	lshmi_store_relaxed(&rec->intent_take_too, c->take_too);
 	lshmi_store_relaxed(&rec->intent_give_too, c->give_too);
-	idle = note_intent(r, lane, field, c->value, c->take, c->give);
+	idle = note_intent(rec, (uint64_t)((char *)field - r->base), c->take,
+	    c->give,
+	    LSHMI_INTENT_TAKES | LSHMI_INTENT_GIVES | LSHMI_INTENT_MORE);
 	if (c->give && !hold(r, lane, c->give))
 		lost = c->give;
 	else if (c->give_too && !hold(r, lane, c->give_too))
@@ -91,9 +100,6 @@ int lshmi_change(struct lshm_region *r, struct lshmi_lane *lane,
 		attach(r, c->give);
 	}
 	lshmi_store_release(&rec->intent, idle);
-	/* for those that do not write them */
-	lshmi_store_relaxed(&rec->intent_take_too, 0);
-	lshmi_store_relaxed(&rec->intent_give_too, 0);
 	if (lost)
 		return lshmi_fail(LSHM_ECORRUPT,
 		    "%#llx is referred to, but is no block in use",
@@ -168,46 +174,66 @@ static NOINLINE int replace_slow(struct lshm_region *region,
 	return ret;
 }
 
-/* Eight bytes of the region, as far as this process knows it? */
-static inline bool inside(struct lshm_region *r, const void *p)
+/*
+ * The fast way: a block is taken, or given, or both, which are constants. A
+ * lock that names this lane needs no question where it lies.
+ */
+INLINE int change(struct lshm_region *region, struct lshm_mutex *mutex,
+    lshm_off *field, void *block, void **old, bool takes, bool gives)
 {
-	uint64_t off = (uint64_t)((const char *)p - r->base);
+	struct lshmi_lane *lane = lshmi_lane_cache.lane;
+	char *base = region->base;
+	uint64_t at = (uint64_t)((char *)field - base), off = 0, was, idle;
+	uint16_t *take = NULL, *give = NULL;
+	struct lshmi_lane_rec *rec;
 
-	return off % 8 == 0 && off - 8 < lshmi_load_relaxed(&r->size) - 8;
+	if (UNLIKELY(!lshmi_lane_cached(region) || at % 8 != 0 ||
+		     at >= lshmi_load_relaxed(&region->size) ||
+		     !lshmi_holds(lane, mutex)))
+		return replace_slow(region, mutex, field, block, old);
+	was = lshmi_load_acquire(field);
+	if (UNLIKELY(gives ? !old : was != 0))
+		return replace_slow(region, mutex, field, block, old);
+	/* which may be anything: no pointer until it is found to be one */
+	if (gives &&
+	    UNLIKELY(!find(lane, (void *)((uintptr_t)base + (uintptr_t)was),
+			 &give) ||
+		     lshmi_load_relaxed(give) != LSHMI_HOLDER_ATTACHED))
+		return replace_slow(region, mutex, field, block, old);
+	if (takes && UNLIKELY(!find(lane, block, &take) ||
+			      lshmi_load_relaxed(take) != lane->mark))
+		return replace_slow(region, mutex, field, block, old);
+	if (takes)
+		off = (uint64_t)((char *)block - base);
+	rec = lane->rec;
+	idle = note_intent(rec, at, off, was,
+	    (takes ? LSHMI_INTENT_TAKES : 0) |
+		(gives ? LSHMI_INTENT_GIVES : 0));
+	if (gives)
+		lshmi_store_release(give, lane->mark);
+	lshmi_store_release(field, off);
+	if (takes)
+		lshmi_store_release(take, LSHMI_HOLDER_ATTACHED);
+	lshmi_store_release(&rec->intent, idle);
+	if (gives)
+		*old = base + was;
+	return 0;
+}
+
+HOT int lshm_attach(struct lshm_region *region, struct lshm_mutex *mutex,
+    lshm_off *field, void *block)
+{
+	return change(region, mutex, field, block, NULL, true, false);
+}
+
+HOT int lshm_detach(struct lshm_region *region, struct lshm_mutex *mutex,
+    lshm_off *field, void **block)
+{
+	return change(region, mutex, field, NULL, block, false, true);
 }
 
 HOT int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,
     lshm_off *field, void *block, void **old)
 {
-	struct lshmi_lane *lane = lshmi_lane_cache.lane;
-	uint64_t off = 0, was, idle;
-	uint16_t *take = NULL, *give = NULL;
-	char *base = region->base;
-
-	if (UNLIKELY(!lshmi_lane_cached(region) || !inside(region, field) ||
-		     !inside(region, mutex) || !lshmi_holds(lane, mutex)))
-		return replace_slow(region, mutex, field, block, old);
-	was = lshmi_load_acquire(field);
-	/* which may be anything: no pointer until it is found to be one */
-	if (was && (!old ||
-		       !find(lane, (void *)((uintptr_t)base + (uintptr_t)was),
-			   &give) ||
-		       lshmi_load_relaxed(give) != LSHMI_HOLDER_ATTACHED))
-		return replace_slow(region, mutex, field, block, old);
-	if (block) {
-		if (UNLIKELY(!find(lane, block, &take) ||
-			     lshmi_load_relaxed(take) != lane->mark))
-			return replace_slow(region, mutex, field, block, old);
-		off = (uint64_t)((char *)block - base);
-	}
-	idle = note_intent(region, lane, field, off, off, was);
-	if (was)
-		lshmi_store_release(give, lane->mark);
-	lshmi_store_release(field, off);
-	if (block)
-		lshmi_store_release(take, LSHMI_HOLDER_ATTACHED);
-	lshmi_store_release(&lane->rec->intent, idle);
-	if (old)
-		*old = was ? base + was : NULL;
-	return 0;
+	return change(region, mutex, field, block, old, true, true);
 }

@@ -71,7 +71,6 @@ struct lshmi_lane {
 	struct lshm_region *region;
 	struct lshmi_lane_rec *rec;
 	uint64_t lockword; /* of its locks */
-	uint64_t changes;  /* 4 for each time its intent was pending */
 	uint32_t reads;	   /* rwlocks it holds for reading */
 	uint16_t mark;	   /* of its blocks: LSHMI_HOLDER_LANE + its number */
 	bool foreign;	   /* what its record says */

@@ -140,10 +140,6 @@ static struct lshmi_lane *new_lane(struct lshm_region *r)
 	l->rec = &r->lanes[n];
 	l->mark = (uint16_t)(LSHMI_HOLDER_LANE + n);
 	gen = (uint32_t)(lshmi_load_relaxed(&l->rec->word) >> 16);
-	/* A change without others to take and give leaves these alone. */
-	lshmi_store_relaxed(&l->rec->intent_take_too, 0);
-	lshmi_store_relaxed(&l->rec->intent_give_too, 0);
-	l->changes = lshmi_load_relaxed(&l->rec->intent) & ~UINT64_C(3);
 	l->lockword = gen << 17 | (uint64_t)(n + 1) << 1;
 	lshmi_heap_lane_init(l);
 	return l;
@@ -249,6 +245,12 @@ void lshmi_lane_reap(struct lshm_region *r, uint64_t lockword)
 		lshmi_reap(r, slot);
 }
 
+/* A word of an intent, if the intent says that it is one of its words. */
+static uint64_t meant(uint64_t intent, uint64_t flag, lshmi_u64 *word)
+{
+	return intent & flag ? lshmi_load_relaxed(word) : 0;
+}
+
 /*
  * Did the pending replacement of a dead lane happen? Recorded once. The lane
  * may have been swept and be somebody else's by now: the intent is the dead
@@ -260,16 +262,19 @@ void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 	uint64_t w = lshmi_load_seq(&rec->intent);
 	uint64_t *field, off, value;
 
-	if ((w & 3) != LSHMI_INTENT_PENDING ||
+	if ((w & LSHMI_INTENT_STATE) != LSHMI_INTENT_PENDING ||
 	    (uint32_t)(lshmi_load_seq(&rec->word) >> 16) != gen)
 		return;
 	off = lshmi_load_relaxed(&rec->intent_field);
 	field = off % 8 == 0 ? lshmi_at(r, off, 8) : NULL;
-	value = lshmi_load_relaxed(&rec->intent_value);
+	value = w & LSHMI_INTENT_MORE
+		    ? lshmi_load_relaxed(&rec->intent_value)
+		    : meant(w, LSHMI_INTENT_TAKES, &rec->intent_take);
 	lshmi_cas(&rec->intent, w,
-	    (w & ~UINT64_C(3)) | (field && lshmi_load_acquire(field) == value
-					 ? LSHMI_INTENT_DONE
-					 : LSHMI_INTENT_UNDONE));
+	    (w & ~(uint64_t)LSHMI_INTENT_STATE) |
+		(field && lshmi_load_acquire(field) == value
+			? LSHMI_INTENT_DONE
+			: LSHMI_INTENT_UNDONE));
 }
 
 /* By the lane's one reaper only. */
@@ -277,18 +282,24 @@ void lshmi_lane_apply(struct lshm_region *r, uint32_t lane)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
 	uint64_t w = lshmi_load_seq(&rec->intent), blocks[2];
-	bool done = (w & 3) == LSHMI_INTENT_DONE;
 
-	if ((w & 3) == LSHMI_INTENT_IDLE)
+	switch (w & LSHMI_INTENT_STATE) {
+	case LSHMI_INTENT_IDLE:
 		return;
-	blocks[0] = done ? rec->intent_take : rec->intent_give;
-	blocks[1] = done ? rec->intent_take_too : rec->intent_give_too;
+	case LSHMI_INTENT_DONE:
+		blocks[0] = meant(w, LSHMI_INTENT_TAKES, &rec->intent_take);
+		blocks[1] = meant(w, LSHMI_INTENT_MORE, &rec->intent_take_too);
+		break;
+	default:
+		blocks[0] = meant(w, LSHMI_INTENT_GIVES, &rec->intent_give);
+		blocks[1] = meant(w, LSHMI_INTENT_MORE, &rec->intent_give_too);
+	}
 	for (int i = 0; i < 2; i++)
 		if (blocks[i])
 			lshmi_holder_cas(r, blocks[i],
 			    (uint16_t)(LSHMI_HOLDER_LANE + lane),
 			    LSHMI_HOLDER_ATTACHED);
-	lshmi_store_release(&rec->intent, w & ~UINT64_C(3));
+	lshmi_store_release(&rec->intent, w & -(uint64_t)LSHMI_INTENT_STEP);
 }
 
 int lshmi_lane_draft(

@@ -141,15 +141,16 @@ enum { LSHMI_SLOT_FREE = 0, LSHMI_SLOT_ACTIVE = 1, LSHMI_SLOT_REAPING = 2 };
  *   @word    owner's slot + 1 in the low 16 bits, 0 free; generation above 16;
  *            compare-and-swap to take, reaper or owner to give back
  *   @foreign 1 once the lane has held a block in a slab it does not own
- *   @intent  state 2 | sequence 62; the lane itself, and a compare-and-swap
- *            from PENDING to a decision by anybody who met its death
+ *   @intent  state 2 | what else there is to read 3 | sequence 59; the lane
+ *            itself, and a compare-and-swap from PENDING to a decision by
+ *            anybody who met its death
  */
 struct lshmi_lane_rec {
 	lshmi_u64 word;
 	lshmi_u64 foreign;
 	lshmi_u64 intent;
 	lshmi_u64 intent_field; /* its offset */
-	lshmi_u64 intent_value; /* what it shall hold */
+	lshmi_u64 intent_value; /* what it shall hold, if not intent_take */
 	lshmi_u64 intent_take; /* a block it takes: attached if it holds that */
 	lshmi_u64 intent_give; /* a block it gives: attached if it does not */
 	lshmi_u64 intent_take_too;
@@ -160,8 +161,13 @@ struct lshmi_lane_rec {
 enum {
 	LSHMI_INTENT_IDLE = 0,
 	LSHMI_INTENT_PENDING = 1,
-	LSHMI_INTENT_DONE = 2,	 /* the field holds intent_value */
+	LSHMI_INTENT_DONE = 2,	 /* the field holds what it shall */
 	LSHMI_INTENT_UNDONE = 3, /* it does not */
+	LSHMI_INTENT_STATE = 3,
+	LSHMI_INTENT_TAKES = 4, /* intent_take is meant; else it is 0 */
+	LSHMI_INTENT_GIVES = 8, /* intent_give */
+	LSHMI_INTENT_MORE = 16, /* intent_value, _take_too, _give_too */
+	LSHMI_INTENT_STEP = 32, /* one of the sequence */
 };
 
 /*

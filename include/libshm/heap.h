@@ -111,11 +111,8 @@ LSHM_API int lshm_replace(struct lshm_region *region, struct lshm_mutex *mutex,
  * Return, Crash: as lshm_replace() without @old: -EBUSY if the field is not
  * empty.
  */
-static inline int lshm_attach(struct lshm_region *region,
-    struct lshm_mutex *mutex, lshm_off *field, void *block)
-{
-	return lshm_replace(region, mutex, field, block, NULL);
-}
+LSHM_API int lshm_attach(struct lshm_region *region, struct lshm_mutex *mutex,
+    lshm_off *field, void *block);
 
 /**
  * lshm_detach() - empty a field and take its block as a draft
@@ -125,11 +122,8 @@ static inline int lshm_attach(struct lshm_region *region,
  *
  * Return, Crash: as lshm_replace().
  */
-static inline int lshm_detach(struct lshm_region *region,
-    struct lshm_mutex *mutex, lshm_off *field, void **block)
-{
-	return lshm_replace(region, mutex, field, NULL, block);
-}
+LSHM_API int lshm_detach(struct lshm_region *region, struct lshm_mutex *mutex,
+    lshm_off *field, void **block);
 
 /**
  * struct lshm_heap_info - what lshm_heap_stat() tells

@@ -579,7 +579,8 @@ UT_TEST(lane_used_anew, UT_EACH)
 	UT_EQ(crash_slot_of(region, second.pid) + 1,
 	    crash_lane(region, lane)->word & 0xffff);
 	/* pending, and the field not yet written */
-	while ((crash_lane(region, lane)->intent & 3) != LSHMI_INTENT_PENDING)
+	while ((crash_lane(region, lane)->intent & LSHMI_INTENT_STATE) !=
+	       LSHMI_INTENT_PENDING)
 		UT_TRUE(crash_step(&second, at_once, NULL));
 	UT_EQ(0, shared->other_field);
 	UT_EQ(
@@ -626,8 +627,8 @@ static bool is_torn(void *arg)
 	uint64_t field = lshmi_load_relaxed(&w->shared->field);
 
 	return w->changed ? field != w->old
-			  : (lshmi_load_relaxed(&w->lane->intent) & 3) ==
-				LSHMI_INTENT_PENDING;
+			  : (lshmi_load_relaxed(&w->lane->intent) &
+				LSHMI_INTENT_STATE) == LSHMI_INTENT_PENDING;
 }
 
 /*

@@ -382,7 +382,7 @@ static bool changed(void *arg)
 	for (uint32_t i = 0; i < lanes; i++)
 		pending |=
 		    (*(volatile uint64_t *)&crash_lane(w->region, i)->intent &
-			3) != 0;
+			LSHMI_INTENT_STATE) != 0;
 	w->done |= pending;
 	return w->done && !pending;
 }

@@ -232,14 +232,11 @@ static void replace_for_ever(struct lshm_region *region, int fd, void *arg)
 	UT_SOME(lshm_alloc(region, 1));
 	lane = lane_of(region, lock);
 	lane->intent_field = lshm_offset(region, lock);
-	lane->intent_value = 0;
-	lane->intent_take = lane->intent_give = 0;
-	lane->intent_take_too = lane->intent_give_too = 0;
 	lane->intent |= LSHMI_INTENT_PENDING;
 	ut_say(fd, lane->word & 0xffff);
 	ut_hear(fd);
-	UT_EQ(LSHMI_INTENT_PENDING, lane->intent & 3);
-	lane->intent &= ~UINT64_C(3);
+	UT_EQ(LSHMI_INTENT_PENDING, lane->intent & LSHMI_INTENT_STATE);
+	lane->intent &= ~(uint64_t)LSHMI_INTENT_STATE;
 }
 
 /*
@@ -290,7 +287,9 @@ static void forge_and_die(struct lshm_region *region, int fd, void *arg)
 	    lshm_offset(region, lock) + 9; /* 7 zero bytes, 1 */
 	lane->intent_value = (uint64_t)1 << 56;
 	lane->intent_take = lshm_offset(region, block);
-	lane->intent |= LSHMI_INTENT_PENDING;
+	lane->intent_take_too = lane->intent_give_too = 0;
+	lane->intent |=
+	    LSHMI_INTENT_PENDING | LSHMI_INTENT_TAKES | LSHMI_INTENT_MORE;
 	raise(SIGKILL);
 }
 
