@@ -41,9 +41,11 @@ static void (*mi_free)(void *block);
 #define STEPS	 65536 /* powers of two */
 #define SOME	 1024
 #define RING	 1024
+#define BATCH	 32		      /* blocks a side hands over at once */
 #define SHARED	 (UINT64_C(64) << 20) /* memory for Boost */
 
-enum heap { MALLOC, MIMALLOC, BOOST, LIBSHM };
+/* NOTHING has more blocks than a ring, and uses them in turn. */
+enum heap { NOTHING, MALLOC, MIMALLOC, BOOST, LIBSHM };
 
 /*
  * @workers: how many, each with blocks of its own
@@ -78,6 +80,8 @@ struct user {
 	struct lshm_region *r;
 	void *boost;
 	struct shelf *shelf;
+	char *spare; /* of NOTHING: blocks, side by side */
+	uint64_t spare_at;
 	uint64_t number; /* in its blocks; differs between workers */
 	uint64_t *blocks[LIVE_MAX];
 	struct step {
@@ -92,6 +96,8 @@ struct user {
 INLINE void *allocate(struct user *u, enum heap heap, size_t size)
 {
 	switch (heap) {
+	case NOTHING:
+		return u->spare + u->spare_at++ % (2 * RING) * size;
 	case MALLOC:
 		return malloc(size);
 	case MIMALLOC:
@@ -111,6 +117,8 @@ static __attribute__((noreturn, cold)) void not_freed(void)
 INLINE void release(struct user *u, enum heap heap, void *block)
 {
 	switch (heap) {
+	case NOTHING:
+		break;
 	case MALLOC:
 		free(block);
 		break;
@@ -405,7 +413,8 @@ INLINE void produce(struct side *s, enum heap heap)
 		bench_must(lshm_attach(u->r, &s->ring->mutex, slot, block));
 	else
 		*slot = (uintptr_t)block;
-	__atomic_store_n(&s->ring->tail, ++s->at, __ATOMIC_RELEASE);
+	if (++s->at % BATCH == 0)
+		__atomic_store_n(&s->ring->tail, s->at, __ATOMIC_RELEASE);
 }
 
 INLINE bool consume(struct side *s, enum heap heap)
@@ -426,7 +435,8 @@ INLINE bool consume(struct side *s, enum heap heap)
 		twice();
 	*slot = 0;
 	release(u, heap, block);
-	__atomic_store_n(&s->ring->head, ++s->at, __ATOMIC_RELEASE);
+	if (++s->at % BATCH == 0)
+		__atomic_store_n(&s->ring->head, s->at, __ATOMIC_RELEASE);
 	return true;
 }
 
@@ -459,6 +469,7 @@ static void do_side(struct side *s, bool producer)
 			while (consume(s, h)) { \
 			}                       \
 	} while (0)
+	WITH(NOTHING);
 	WITH(MALLOC);
 	WITH(MIMALLOC);
 	WITH(BOOST);
@@ -490,6 +501,7 @@ static double to_thread(struct bench *b, const struct bench_case *c)
 		sides[i].ring = b->memory;
 	}
 	memset(sides[0].ring, 0, sizeof(*sides[0].ring));
+	sides[0].u->spare = (char *)(sides[0].ring + 1);
 	if (pthread_create(&other, NULL, consumer, &sides[1]) != 0)
 		errx(EXIT_FAILURE, "cannot start a thread");
 	do_side(&sides[0], true);
@@ -568,6 +580,8 @@ static const struct bench_case cases[] = {
     ALL("16 B to 4 KiB, 1000 live", 0, 1000, 16, 4096, false),
     ALL("64 KiB, 64 live", 0, 64, 65536, 65536, false),
     EACH(BY_THREAD, to_thread, true, 2, 1, 0, 64, 64, false),
+    CASE(BY_THREAD, "the same blocks, never freed", "libshm", to_thread,
+	NOTHING, true, 2, 1, 0, 64, 64, false),
     CASE(BY_PROCESS, "libshm", NULL, to_process,
 	LIBSHM, false, 2, 1, 0, 64, 64, false)
     BOOST_TOO(BY_PROCESS, to_process, false, 2, 1, 0, 64, 64, false),
