@@ -28,6 +28,7 @@
  * dead lane those that the answer says become attached, the rest is swept as
  * drafts. Each step may be done again.
  */
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,12 +117,13 @@ static int claim(struct lshm_region *r)
 
 static struct lshmi_lane *new_lane(struct lshm_region *r)
 {
-	struct lshmi_lane *l = NULL;
+	struct lshmi_lane *l;
 	uint64_t gen;
 	int n;
 
 	/* The classes are a cache line each. */
-	if (posix_memalign((void **)&l, 64, sizeof(*l)) != 0) {
+	l = aligned_alloc(alignof(struct lshmi_lane), sizeof(*l));
+	if (!l) {
 		lshmi_fail(ENOMEM, "this process is out of memory");
 		return NULL;
 	}
