@@ -448,20 +448,12 @@ UT_TEST(directory_lock_holder_stopped, UT_ONCE)
 	lock_holder(needs_directory_body, false);
 }
 
-static void locks_body(struct lshm_region *region, int fd, void *arg)
+static void locks_body(struct lshm_region *region, int fd, void *other)
 {
 	struct shared *shared = find(region);
 
-	UT_OK(lshm_mutex_lock(region, &shared->mutex, UT_SOON));
-	ut_say(fd, 0);
-	pause();
-}
-
-static void locks_other_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct shared *shared = find(region);
-
-	UT_OK(lshm_mutex_lock(region, &shared->other_mutex, UT_SOON));
+	UT_OK(lshm_mutex_lock(
+	    region, other ? &shared->other_mutex : &shared->mutex, UT_SOON));
 	ut_say(fd, 0);
 	pause();
 }
@@ -482,20 +474,6 @@ static void *asks(void *arg)
 	return NULL;
 }
 
-static void await_sleep(pid_t tid)
-{
-	char path[64], state = 0;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
-	while (state != 'S') {
-		FILE *stat = fopen(path, "r");
-
-		UT_SOME(stat);
-		UT_EQ(1, fscanf(stat, "%*d %*s %c", &state));
-		fclose(stat);
-	}
-}
-
 static uint64_t lane_in(const struct lshm_mutex *mutex)
 {
 	return lshmi_load_relaxed(&mutex->word) & ~UINT64_C(1);
@@ -508,7 +486,7 @@ UT_TEST(much_wanted_lock, UT_ONCE)
 	struct lshm_region *region = create(&shared);
 	uint64_t *word = &crash_header(region)->directory_lock.word, owners[2];
 	struct ut_child first = ut_spawn(region, 0, locks_body, NULL);
-	struct ut_child second = ut_spawn(region, 0, locks_other_body, NULL);
+	struct ut_child second = ut_spawn(region, 0, locks_body, "other");
 	struct asker a = {.region = region, .ret = 1};
 	pthread_t thread;
 	uint64_t start;
@@ -523,7 +501,7 @@ UT_TEST(much_wanted_lock, UT_ONCE)
 	UT_EQ(0, pthread_create(&thread, NULL, asks, &a));
 	while (!lshmi_load_acquire((uint32_t *)&a.tid))
 		sched_yield();
-	await_sleep(a.tid);
+	ut_wait_asleep(a.tid);
 	lshmi_store_release(word, owners[1] | 1);
 	in_time = milliseconds() - start < 900;
 	while (milliseconds() - start < 1500)

@@ -166,8 +166,15 @@ void ut_stop(struct ut_child *child);
 void ut_continue(struct ut_child *child);
 /** Wait until it has been killed by @signal. */
 void ut_died_of(struct ut_child *child, int signal);
+/**
+ * What /proc says of a process, or of a thread: its state ('R', 'S', 'Z'...; 0:
+ * there is no such one) and its parent (may be NULL).
+ */
+char ut_state(pid_t pid, pid_t *parent);
 /** Wait until a process that is not a child of this one has ended. */
 void ut_wait_gone(pid_t pid);
+/** Wait until a process, or a thread, sleeps. */
+void ut_wait_asleep(pid_t pid);
 
 /** Talk: a number to, or from, the other end. */
 void ut_say(int fd, uint64_t value);
