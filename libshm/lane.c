@@ -24,9 +24,10 @@
  * not, the other way round. The field cannot change before the question is
  * answered, since it is protected by a lock the dead one held: whoever takes
  * that lock over asks first, and records the answer by a compare-and-swap on
- * the intent. Only the dead one's reaper applies it: of the blocks held by the
- * dead lane those that the answer says become attached, the rest is swept as
- * drafts. Each step may be done again.
+ * the intent. Who cannot see the field cannot have the lock. Only the dead
+ * one's reaper applies the answer: of the blocks held by the dead lane those
+ * that it says become attached, the rest is swept as drafts. Each step may be
+ * done again.
  */
 #include <stdalign.h>
 #include <stdlib.h>
@@ -255,23 +256,34 @@ void lshmi_lane_reap(struct lshm_region *r, uint64_t lockword)
  * Did the pending replacement of a dead lane happen? Recorded once. The lane
  * may have been swept and be somebody else's by now: the intent is the dead
  * one's only if the lane still has its generation after the intent was read.
+ *
+ * A field that lies nowhere in the region was damaged, and counts as one that
+ * does not hold the value. A field that this process cannot map says nothing:
+ * then somebody else decides, or this one later.
  */
-void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
+int lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
 	uint64_t w = lshmi_load_seq(&rec->intent);
 	uint64_t *field, off, value;
+	int ret;
 
 	if ((w & 3) != LSHMI_INTENT_PENDING ||
 	    (uint32_t)(lshmi_load_seq(&rec->word) >> 16) != gen)
-		return;
+		return 0;
 	off = lshmi_load_relaxed(&rec->intent_field);
+	if (off >= lshmi_load_relaxed(&r->size)) {
+		ret = lshmi_refresh(r);
+		if (ret < 0)
+			return ret;
+	}
 	field = off % 8 == 0 ? lshmi_at(r, off, 8) : NULL;
 	value = lshmi_load_relaxed(&rec->intent_value);
 	lshmi_cas(&rec->intent, w,
 	    (w & ~UINT64_C(3)) | (field && lshmi_load_acquire(field) == value
 					 ? LSHMI_INTENT_DONE
 					 : LSHMI_INTENT_UNDONE));
+	return 0;
 }
 
 /* By the lane's one reaper only. */

@@ -9,7 +9,7 @@ uint64_t lshmi_page_count(struct lshm_region *r)
 	uint64_t size = lshmi_load_acquire(&r->header->size);
 
 	if (size > lshmi_load_relaxed(&r->size))
-		lshmi_refresh(r, 0);
+		lshmi_refresh(r);
 	return lshmi_load_relaxed(&r->size) >> LSHMI_PAGE_SHIFT;
 }
 

@@ -251,8 +251,7 @@ static int settle(struct lshm_region *r, uint64_t from, uint64_t to)
 	return 0;
 }
 
-/* Extend this process's view to the size the region has by now. */
-int lshmi_refresh(struct lshm_region *r, uint64_t need)
+int lshmi_refresh(struct lshm_region *r)
 {
 	uint64_t size, have;
 	struct lshmi_backing b;
@@ -300,7 +299,7 @@ int lshmi_grow(struct lshm_region *r, uint64_t size)
 	lshmi_heap_grown(r, now, size);
 	while (now < size && !lshmi_cas(&r->header->size, now, size))
 		now = lshmi_load_acquire(&r->header->size);
-	return lshmi_refresh(r, 0);
+	return lshmi_refresh(r);
 }
 
 int lshm_region_grow(struct lshm_region *region, uint64_t size)
@@ -584,7 +583,7 @@ static int attach(
 	ret = use_header(r, &h);
 	if (ret < 0)
 		return ret;
-	lshmi_refresh(r, 0); /* it may have grown since */
+	lshmi_refresh(r); /* it may have grown since */
 	ret = settle(r, 0, r->size);
 	if (ret == 0 && !r->observer)
 		ret = lshmi_participant_attach(r);
@@ -855,7 +854,7 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 	if (region->serial == 0)
 		return lshmi_fail_gone(region);
 	memset(info, 0, sizeof(*info));
-	lshmi_refresh(region, 0);
+	lshmi_refresh(region);
 	info->size = lshmi_load_relaxed(&region->size);
 	info->max_size = region->max_size;
 	info->granule = region->granule;

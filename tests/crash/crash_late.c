@@ -5,8 +5,10 @@
  * It is stopped at a certain point until what it was about to look at, or to
  * write, is another's.
  */
-#include "../../libshm/atomic.h"
+#include "../../libshm/internal.h"
 #include "scene.h"
+
+#include <sys/resource.h>
 
 /* ---- what is decided already ---- */
 
@@ -244,4 +246,106 @@ UT_TEST(unlock_touches_nothing_after, UT_ONCE)
 		ut_join(&child);
 		lshm_region_close(region);
 	}
+}
+
+/* ---- what cannot be seen ---- */
+
+/* The last word of a block that begins where the region may have ended. */
+static lshm_off *last_word(struct lshm_region *region, lshm_off block)
+{
+	return lshm_at(region, block + 4 * MIB - 8, 8);
+}
+
+static void replaces_far_body(struct lshm_region *region, int fd, void *arg)
+{
+	struct shared *shared = find(region);
+	void *far = lshm_alloc(region, 4 * MIB), *old;
+	void *block = lshm_alloc(region, 100);
+	lshm_off *field = last_word(region, lshm_offset(region, far));
+
+	UT_SOME(field);
+	UT_SOME(block);
+	crash_fill(block, 96, 1);
+	*field = 0;
+	UT_OK(lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	UT_OK(lshm_attach(region, &shared->mutex, &shared->field, far));
+	ut_say(fd, 0);
+	ut_hear(fd);
+	crash_mark();
+	UT_OK(lshm_replace(region, &shared->mutex, field, block, &old));
+}
+
+/* Nothing can be mapped any more, as without memory; or it can again. */
+static void allow_mapping(bool allow)
+{
+	struct rlimit limit;
+
+	UT_EQ(0, getrlimit(RLIMIT_AS, &limit));
+	limit.rlim_cur = allow ? limit.rlim_max : MIB;
+	UT_EQ(0, setrlimit(RLIMIT_AS, &limit));
+}
+
+/*
+ * The dead one had changed a field in memory by which the region has grown, and
+ * which the survivor cannot map: nobody may believe that it had not.
+ */
+static void unseen(bool reap_first)
+{
+	struct shared *shared;
+	struct lshm_region *region = create(&shared), *watcher;
+	struct ut_child child = ut_spawn(region, 0, replaces_far_body, NULL);
+	struct lshmi_lane_rec *lane;
+	struct lshmi_slot *slot;
+	lshm_off *field;
+	void *block;
+
+	region->store.overmap = false; /* as on hugetlbfs, or kernel memory */
+	ut_hear(child.fd);
+	watcher = ut_reopen(region, 0); /* the same process, but it sees it */
+	field = last_word(watcher, shared->field);
+	UT_SOME(field);
+	lane = crash_lane(region, (shared->mutex.word >> 1 & 0xffff) - 1);
+	slot = crash_slot(region, crash_slot_of(region, child.pid));
+	ut_say(child.fd, 0);
+	crash_await_mark(&child);
+	UT_TRUE(crash_step(&child, word_is_set, field));
+	ut_kill(&child);
+	UT_EQ(LSHMI_INTENT_PENDING, lane->intent & 3);
+	allow_mapping(false);
+	for (int i = 0; i < 2; i++) {
+		UT_ERR(-ENOMEM,
+		    lshm_mutex_lock(region, &shared->mutex, UT_SOON), "map");
+		UT_ERR(-ENOMEM, lshm_region_reap(region), "map");
+		UT_EQ(LSHMI_INTENT_PENDING, lane->intent & 3);
+		UT_EQ(LSHMI_SLOT_ACTIVE, slot_state(slot));
+	}
+	allow_mapping(true);
+	if (reap_first)
+		UT_EQ(1, lshm_region_reap(region));
+	UT_EQ(
+	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
+	lshm_region_reap(region);
+	UT_EQ(LSHMI_SLOT_FREE, slot_state(slot));
+	field = last_word(region, shared->field);
+	UT_SOME(field);
+	block = lshm_at(region, *field, 96);
+	UT_EQ(1, CRASH_WHOLE(block, 96));
+	UT_CMP(lshm_usable_size(region, block), >=, 100);
+	free_field(region, &shared->mutex, field);
+	UT_OK(lshm_detach(region, &shared->mutex, &shared->field, &block));
+	UT_OK(lshm_free(region, block));
+	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
+	lshm_region_close(watcher);
+	UT_EQ(1, CRASH_BOOKS(region).attached_blocks);
+	lshm_region_close(region);
+}
+
+UT_TEST(unseen_change_is_not_undone, UT_EACH)
+{
+	unseen(false);
+}
+
+UT_TEST(unseen_memory_is_not_swept, UT_EACH)
+{
+	unseen(true);
 }
