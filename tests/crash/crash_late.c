@@ -318,6 +318,8 @@ static void unseen(bool reap_first)
 		UT_ERR(-ENOMEM, lshm_region_reap(region), "map");
 		UT_EQ(LSHMI_INTENT_PENDING, lane->intent & 3);
 		UT_EQ(LSHMI_SLOT_ACTIVE, slot_state(slot));
+		UT_ERR(-ENOMEM, lshm_heap_check(region), "map");
+		UT_NULL(lshm_alloc(region, 300000), "map");
 	}
 	allow_mapping(true);
 	if (reap_first)
