@@ -119,6 +119,11 @@ int lshmi_fail(int error, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 /* The same with a sentence that is never written over: for polling loops. */
 int lshmi_fail_with(int error, const char *sentence);
+/*
+ * Why this thread has just got NULL: what lshmi_fail() returned, but that to a
+ * heap a full file system is a lack of memory.
+ */
+int lshmi_failed(void);
 struct lshm_region;
 int lshmi_fail_gone(const struct lshm_region *r) __attribute__((cold));
 int lshmi_fail_observer(void) __attribute__((cold));
@@ -189,7 +194,7 @@ static inline bool lshmi_lane_cached(const struct lshm_region *r)
 	return __builtin_expect(lshmi_lane_cache.serial == r->serial, 1);
 }
 
-/* The calling thread's lane; NULL: lshm_error() says why. */
+/* The calling thread's lane; NULL: lshmi_failed() says why. */
 static inline struct lshmi_lane *lshmi_lane(struct lshm_region *r)
 {
 	return lshmi_lane_cached(r) ? lshmi_lane_cache.lane

@@ -69,7 +69,7 @@ static __attribute__((noinline)) int lock_slow(
 	int round = 0, pauses = PAUSE_MIN, ret;
 
 	if (!lane)
-		return r->serial ? -EUSERS : lshmi_fail_gone(r);
+		return lshmi_failed();
 	for (;;) {
 		w = lshmi_load_relaxed(&m->word);
 		if (w == 0) {
@@ -224,7 +224,7 @@ int lshmi_enter_held(
 		return ret;
 	*lane = lshmi_lane(r);
 	if (!*lane)
-		return -EUSERS;
+		return lshmi_failed();
 	if (!lshmi_holds(*lane, m))
 		return lshmi_fail(EPERM,
 		    "the caller must hold the lock that protects what it "

@@ -177,7 +177,7 @@ static int ask(struct ask *a, struct lshm_region *r, struct lshm_rwlock *l)
 	if (ret < 0 || (ret = lshmi_check(r, l, sizeof(*l), "rwlock")) < 0)
 		return ret;
 	*a = (struct ask){.region = r, .lock = l, .lane = lshmi_lane(r)};
-	return a->lane ? 0 : -EUSERS;
+	return a->lane ? 0 : lshmi_failed();
 }
 
 static int ask_anew(struct ask *a, struct lshm_region *r, struct lshm_rwlock *l)

@@ -59,7 +59,7 @@ static int ask(struct ask *a, struct lshm_region *r, struct lshm_semaphore *s)
 	if (ret < 0 || (ret = look_up(a, r, s)) < 0 || !a->permits)
 		return ret;
 	a->lane = lshmi_lane(r);
-	return a->lane ? 0 : -EUSERS;
+	return a->lane ? 0 : lshmi_failed();
 }
 
 /* Can it be taken? @alive: the last that could not, about whom was asked. */

@@ -16,9 +16,9 @@
  * Errors    Each call names its own. Besides, any that takes a region handle
  *           may return -ECHILD; any that changes something -EROFS, -EUSERS (all
  *           lanes are taken), -EAGAIN (one has held a lock of the library's
- *           for a second: it is stopped, or very slow), -ENOMEM (memory by
- *           which the region has grown cannot be mapped here) and
- *           -LSHM_ECORRUPT.
+ *           for a second: it is stopped, or very slow), -ENOMEM (this
+ *           process has no memory for a lane, or cannot map what the region
+ *           has grown by) and -LSHM_ECORRUPT.
  * Blocks    Only where a deadline is taken, and where a lock of the library's
  *           is needed: for a second if its holder is stopped; for longer only
  *           while it goes from one to the other, for it is not fair.

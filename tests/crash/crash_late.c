@@ -8,8 +8,6 @@
 #include "../../libshm/internal.h"
 #include "scene.h"
 
-#include <sys/resource.h>
-
 /* ---- what is decided already ---- */
 
 static void attaches_other_body(struct lshm_region *region, int fd, void *arg)
@@ -275,16 +273,6 @@ static void replaces_far_body(struct lshm_region *region, int fd, void *arg)
 	UT_OK(lshm_replace(region, &shared->mutex, field, block, &old));
 }
 
-/* Nothing can be mapped any more, as without memory; or it can again. */
-static void allow_mapping(bool allow)
-{
-	struct rlimit limit;
-
-	UT_EQ(0, getrlimit(RLIMIT_AS, &limit));
-	limit.rlim_cur = allow ? limit.rlim_max : MIB;
-	UT_EQ(0, setrlimit(RLIMIT_AS, &limit));
-}
-
 /*
  * The dead one had changed a field in memory by which the region has grown, and
  * which the survivor cannot map: nobody may believe that it had not.
@@ -311,7 +299,7 @@ static void unseen(bool reap_first)
 	UT_TRUE(crash_step(&child, word_is_set, field));
 	ut_kill(&child);
 	UT_EQ(LSHMI_INTENT_PENDING, lane->intent & 3);
-	allow_mapping(false);
+	ut_allow_mapping(false);
 	for (int i = 0; i < 2; i++) {
 		UT_ERR(-ENOMEM,
 		    lshm_mutex_lock(region, &shared->mutex, UT_SOON), "map");
@@ -321,7 +309,7 @@ static void unseen(bool reap_first)
 		UT_ERR(-ENOMEM, lshm_heap_check(region), "map");
 		UT_NULL(lshm_alloc(region, 300000), "map");
 	}
-	allow_mapping(true);
+	ut_allow_mapping(true);
 	if (reap_first)
 		UT_EQ(1, lshm_region_reap(region));
 	UT_EQ(

@@ -412,6 +412,51 @@ UT_TEST(directory_lock_holder_stopped, UT_ONCE)
 	lock_holder(needs_directory_body, false);
 }
 
+/* That somebody is stopped is not a lack of memory, whoever needs some. */
+UT_TEST(stopped_heap_is_not_full, UT_EACH)
+{
+	static const char large[300000];
+	struct shared *shared;
+	struct lshm_region *region = create(&shared);
+	struct lshm_channel_opts opts =
+	    LSHM_CHANNEL_OPTS(.max_message = sizeof(large));
+	struct lshm_producer *out = producer(region, "c", &opts);
+	struct lshm_consumer *in = consumer(region, "c", &opts);
+	struct ut_child child = ut_spawn(region, 0, needs_pages_body, NULL);
+	struct lshm_vector *vector;
+	struct lshm_map *map;
+	void *loan;
+
+	UT_OK(lshm_object_create(region, "vector", "vector", sizeof(*vector),
+	    NULL, NULL, (void **)&vector));
+	vector->element = sizeof(large);
+	UT_OK(lshm_map_create(region, "map", &map));
+	UT_OK(send_number(out, 1, UT_SOON)); /* consumers have it to take */
+	UT_OK(lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
+	crash_await_mark(&child);
+	UT_TRUE(crash_step(
+	    &child, word_is_set, &crash_header(region)->heap_lock.word));
+	crash_leave_stopped(&child);
+	UT_ERR(-EAGAIN,
+	    lshm_object_create(
+		region, "y", "test", sizeof(large), NULL, NULL, NULL),
+	    "heap lock", "stopped");
+	UT_ERR(-EAGAIN, lshm_vector_push(region, &shared->mutex, vector, large),
+	    "heap lock", "stopped");
+	UT_ERR(-EAGAIN,
+	    lshm_map_put(region, map, "key", 3, large, sizeof(large)),
+	    "heap lock", "stopped");
+	UT_ERR(-EAGAIN,
+	    lshm_producer_loan(out, sizeof(large), LSHM_FOREVER, &loan),
+	    "heap lock", "stopped");
+	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
+	ut_kill(&child);
+	UT_OK(lshm_producer_loan(out, sizeof(large), LSHM_FOREVER, &loan));
+	lshm_consumer_close(in);
+	lshm_producer_close(out);
+	lshm_region_close(region);
+}
+
 struct asker {
 	struct lshm_region *region;
 	pid_t tid;

@@ -27,6 +27,52 @@ static void *at(struct lshm_region *region, uint64_t offset)
 	return (char *)lshm_region_base(region) + offset;
 }
 
+/* ---- memory of this process ---- */
+
+static void makes_mutex(struct lshm_region *region, int fd, void *arg)
+{
+	UT_OK(lshm_object_create(region, "lock", "lock",
+	    sizeof(struct lshm_mutex), NULL, NULL, NULL));
+}
+
+/* That there is no memory for a lane is not to say that all are taken. */
+UT_TEST(no_memory_for_a_lane, UT_EACH)
+{
+	struct lshm_region *region;
+	struct ut_child child;
+	struct eaten {
+		struct eaten *next;
+	} *eaten = NULL, *e;
+	void *mutex;
+
+	if (UT_NO_MLOCK)
+		ut_skip("malloc() does not fail under a sanitizer");
+	region = ut_create(UT_SMALL);
+	child = ut_spawn(region, 0, makes_mutex, NULL);
+	ut_join(&child);
+	UT_OK(lshm_object_open(region, "lock", "lock", 0, &mutex));
+	ut_allow_mapping(false);
+	for (size_t size = MIB; size >= 4 * KIB; size /= 2)
+		while ((e = malloc(size))) {
+			e->next = eaten;
+			eaten = e;
+		}
+	UT_ERR(
+	    -ENOMEM, lshm_mutex_lock(region, mutex, LSHM_NOW), "this process");
+	UT_ERR(-ENOMEM,
+	    lshm_object_create(region, "o", "o", 8, NULL, NULL, NULL),
+	    "this process");
+	UT_ERR(-ENOMEM, lshm_region_grow(region, 2 * MIB), "this process");
+	while ((e = eaten)) {
+		eaten = e->next;
+		free(e);
+	}
+	ut_allow_mapping(true);
+	UT_OK(lshm_mutex_lock(region, mutex, LSHM_NOW));
+	UT_OK(lshm_mutex_unlock(region, mutex));
+	lshm_region_close(region);
+}
+
 /* ---- attaching and reaping ---- */
 
 static void join_and_die(struct lshm_region *region, int fd, void *arg)

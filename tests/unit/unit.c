@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -199,6 +200,17 @@ struct lshm_heap_info ut_heap(struct lshm_region *region)
 
 	UT_OK(lshm_heap_stat(region, &info));
 	return info;
+}
+
+void ut_allow_mapping(bool allow)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) < 0)
+		ut_fail(UT_AT("getrlimit()"), "%m");
+	limit.rlim_cur = allow ? limit.rlim_max : 0;
+	if (setrlimit(RLIMIT_AS, &limit) < 0)
+		ut_fail(UT_AT("setrlimit()"), "%m");
 }
 
 unsigned int ut_count_fds(void)

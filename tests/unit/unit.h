@@ -113,7 +113,7 @@ int ut_try_reopen(struct lshm_region **out, struct lshm_region *region,
     unsigned int flags, const struct lshm_region_opts *opts);
 struct lshm_region *ut_reopen(struct lshm_region *region, unsigned int flags);
 
-/** Is mlock(2) without effect in this build? */
+/** Is mlock(2) without effect in this build, and must malloc() not fail? */
 #if defined(__SANITIZE_ADDRESS__)
 #define UT_NO_MLOCK 1
 #elif defined(__has_feature)
@@ -135,6 +135,8 @@ uint64_t ut_random(uint64_t *state);
 uint64_t ut_seed(void);
 /** What is in the heap of a region. */
 struct lshm_heap_info ut_heap(struct lshm_region *region);
+/** Nothing can be mapped any more, as if memory were short; or it can again. */
+void ut_allow_mapping(bool allow);
 /** How many file descriptors this process has open. */
 unsigned int ut_count_fds(void);
 
