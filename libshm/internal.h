@@ -138,6 +138,27 @@ static inline int lshmi_enter(const struct lshm_region *r)
 	return 0;
 }
 
+/*
+ * From here to the end of the block nothing is a point to cancel the thread at:
+ * who holds a lock, or a descriptor, would leave it behind.
+ */
+#define LSHMI_UNCANCELLED                                               \
+	__attribute__((cleanup(lshmi_cancel_as), unused)) int cancel_ = \
+	    lshmi_cancel_off()
+
+static inline int lshmi_cancel_off(void)
+{
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	return state;
+}
+
+static inline void lshmi_cancel_as(const int *state)
+{
+	pthread_setcancelstate(*state, NULL);
+}
+
 /* wait.c */
 int64_t lshmi_now(void);
 bool lshmi_membarrier_register(void);

@@ -90,7 +90,7 @@ static bool process_gone(const struct lshmi_slot *slot)
 	uint64_t ns = lshmi_load_relaxed(&slot->pid_namespace);
 	struct pollfd p = {.events = POLLIN};
 	bool gone;
-	int state;
+	LSHMI_UNCANCELLED;
 
 	if (ns == 0 || ns != pid_namespace())
 		return false;
@@ -98,11 +98,8 @@ static bool process_gone(const struct lshmi_slot *slot)
 	    SYS_pidfd_open, (pid_t)lshmi_load_relaxed(&slot->pid), 0);
 	if (p.fd < 0)
 		return errno == ESRCH;
-	/* Who asks may hold locks: not a point to cancel it at. */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	gone = poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
 	close(p.fd);
-	pthread_setcancelstate(state, NULL);
 	return gone;
 }
 

@@ -606,6 +606,7 @@ int lshm_region_open(struct lshm_region **out, const char *name,
 	struct lshm_region *r;
 	const char *plain = name;
 	int ret;
+	LSHMI_UNCANCELLED;
 
 	ret = check_opts(&o, flags, opts);
 	if (ret < 0)
@@ -669,6 +670,7 @@ int lshm_region_open_fd(struct lshm_region **out, int fd, unsigned int flags,
 	struct lshm_region *r;
 	struct stat st;
 	int ret;
+	LSHMI_UNCANCELLED;
 
 	ret = check_fd_opts(&o, flags, opts);
 	if (ret < 0)
@@ -689,6 +691,13 @@ int lshm_region_open_fd(struct lshm_region **out, int fd, unsigned int flags,
 }
 
 /* -- handing on ----------------------------------------------------------- */
+
+static void close_fd(void *fd)
+{
+	LSHMI_UNCANCELLED;
+
+	close(*(int *)fd);
+}
 
 int lshm_region_send(struct lshm_region *region, int sock, unsigned int flags)
 {
@@ -720,13 +729,14 @@ int lshm_region_send(struct lshm_region *region, int sock, unsigned int flags)
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	pthread_cleanup_push(close_fd, &fd);
 	do
 		n = sendmsg(sock, &m, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	ret = n < 0 ? lshmi_fail(
 			  errno, "cannot send the region: %s", strerror(errno))
 		    : 0;
-	close(fd);
+	pthread_cleanup_pop(1);
 	return ret;
 }
 
@@ -771,7 +781,7 @@ int lshm_region_receive(struct lshm_region **out, int sock, unsigned int flags,
 		    "lshm_region_send()");
 	memcpy(&fd, CMSG_DATA(c), sizeof(int));
 	ret = lshm_region_open_fd(out, fd, flags, opts);
-	close(fd);
+	close_fd(&fd);
 	return ret;
 }
 
@@ -779,6 +789,8 @@ int lshm_region_receive(struct lshm_region **out, int sock, unsigned int flags,
 
 void lshm_region_close(struct lshm_region *region)
 {
+	LSHMI_UNCANCELLED;
+
 	if (!region)
 		return;
 	if (region->serial == 0 && !lshmi_load_seq(&region->lost)) {
@@ -801,6 +813,7 @@ int lshm_region_unlink(const char *name, uint32_t backend)
 {
 	const struct lshmi_backend *b;
 	int ret = lshmi_backend_by_name(&b, &name, backend);
+	LSHMI_UNCANCELLED;
 
 	return ret < 0 ? ret : b->unlink(name);
 }
@@ -812,6 +825,8 @@ void *lshm_region_base(const struct lshm_region *region)
 
 int lshm_region_list(int (*callback)(const char *name, void *arg), void *arg)
 {
+	LSHMI_UNCANCELLED;
+
 	return lshmi_backend_list(callback, arg);
 }
 
@@ -850,6 +865,7 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 	const struct lshmi_header *h = region->header;
 	struct lshm_participant_info p;
 	struct lshmi_backing b;
+	LSHMI_UNCANCELLED;
 
 	if (region->serial == 0)
 		return lshmi_fail_gone(region);

@@ -23,9 +23,10 @@
  *           is needed: for a second if its holder is stopped; for longer only
  *           while it goes from one to the other, for it is not fair.
  * Threads   A region handle may be used by any number of threads. A producer
- *           or consumer handle is used by one thread at a time. Only calls
- *           of region.h are cancellation points; threads that make any are not
- *           to be cancelled asynchronously.
+ *           or consumer handle is used by one thread at a time. Cancellation
+ *           points are lshm_region_send() and lshm_region_receive() only,
+ *           while they wait for the socket. Threads are not to be cancelled
+ *           asynchronously.
  * Processes Any number, each with the region at its own address. Only offsets
  *           (lshm_off) may be stored in a region, never pointers.
  * Signals   Not async-signal-safe. Signal handlers may interrupt any call;
