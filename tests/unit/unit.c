@@ -194,6 +194,15 @@ uint64_t ut_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
+struct lshm_region_info ut_info(struct lshm_region *region)
+{
+	struct lshm_region_info info;
+
+	memset(&info, 0xff, sizeof(info));
+	UT_OK(lshm_region_stat(region, &info));
+	return info;
+}
+
 struct lshm_heap_info ut_heap(struct lshm_region *region)
 {
 	struct lshm_heap_info info;

@@ -133,6 +133,8 @@ uint64_t ut_scale(uint64_t n);
 /** Random numbers from LSHM_TEST_SEED, or a seed that is printed. */
 uint64_t ut_random(uint64_t *state);
 uint64_t ut_seed(void);
+/** What lshm_region_stat() tells. */
+struct lshm_region_info ut_info(struct lshm_region *region);
 /** What is in the heap of a region. */
 struct lshm_heap_info ut_heap(struct lshm_region *region);
 /** Nothing can be mapped any more, as if memory were short; or it can again. */
