@@ -133,7 +133,7 @@ static int check_replace(struct lshm_region *region,
 		return ret;
 	lane = lshmi_lane(region);
 	if (!lane)
-		return -EUSERS;
+		return lshmi_failed();
 	ret = lshmi_check(region, field, 8, "field");
 	if (ret == 0)
 		ret = lshmi_check(region, mutex, 8, "mutex");

@@ -241,16 +241,14 @@ int lshmi_file_unlink(const char *path)
 int lshmi_file_extend(struct lshmi_store *s, uint64_t from, uint64_t to)
 {
 	struct statfs fs;
-	int ret = check_ours(s), state;
+	int ret = check_ours(s);
+	LSHMI_UNCANCELLED;
 
 	if (ret < 0)
 		return ret;
-	/* Who grows holds the heap's lock: not a point to cancel it at. */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	do
 		ret = fallocate(s->fd, 0, (off_t)from, (off_t)(to - from));
 	while (ret < 0 && errno == EINTR);
-	pthread_setcancelstate(state, NULL);
 	if (ret == 0)
 		return 0;
 	if (errno == ENOSPC || errno == ENOMEM) {
@@ -302,6 +300,7 @@ int lshmi_file_share(struct lshmi_store *s, bool writable)
 	char self[64];
 	struct stat st;
 	int fd;
+	LSHMI_UNCANCELLED;
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", s->fd);
 	fd = open(self, flags);

@@ -476,6 +476,7 @@ static int nap(int64_t deadline)
 {
 	int64_t until = lshmi_now() + POLL_NS;
 	struct timespec t;
+	LSHMI_UNCANCELLED;
 
 	if (until > deadline)
 		until = deadline;

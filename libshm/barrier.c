@@ -140,7 +140,7 @@ static int ask(struct ask *a, struct lshm_region *r, struct lshm_barrier *b)
 		return ret;
 	*a = (struct ask){.region = r, .barrier = b, .lane = lshmi_lane(r)};
 	if (!a->lane)
-		return -EUSERS;
+		return lshmi_failed();
 	a->member = find(a);
 	return 0;
 }

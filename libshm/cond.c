@@ -31,7 +31,7 @@ int lshm_cond_wait(struct lshm_region *region, struct lshm_cond *cond,
 		return ret;
 	lane = lshmi_lane(region);
 	if (!lane)
-		return -EUSERS;
+		return lshmi_failed();
 	if (!lshmi_holds(lane, mutex))
 		return lshmi_fail(EPERM, "this thread does not hold the mutex");
 	if (deadline == LSHM_NOW)

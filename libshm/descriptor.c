@@ -25,7 +25,7 @@ int lshmi_desc_more(struct lshm_region *r)
 	int ret;
 
 	if (!lane)
-		return -EUSERS;
+		return lshmi_failed();
 	ret = lshmi_lock_own(r, &r->header->directory_lock, "directory");
 	if (ret < 0)
 		return ret;
@@ -41,7 +41,7 @@ int lshmi_desc_more(struct lshm_region *r)
 	bytes = sizeof(struct lshmi_desc) << (SEGMENT_SHIFT + k);
 	block = lshm_alloc_aligned(r, 64, bytes);
 	if (!block) {
-		ret = -ENOMEM;
+		ret = lshmi_failed();
 		goto out;
 	}
 	memset(block, 0, bytes);

@@ -11,6 +11,7 @@
 
 static __thread char buffer[512];
 static __thread const char *message;
+static __thread int code;
 
 int lshmi_fail(int error, const char *format, ...)
 {
@@ -20,13 +21,20 @@ int lshmi_fail(int error, const char *format, ...)
 	vsnprintf(buffer, sizeof(buffer), format, args);
 	va_end(args);
 	message = buffer;
+	code = error;
 	return -error;
 }
 
 int lshmi_fail_with(int error, const char *sentence)
 {
 	message = sentence;
+	code = error;
 	return -error;
+}
+
+int lshmi_failed(void)
+{
+	return code == ENOSPC ? -ENOMEM : -code;
 }
 
 int lshmi_fail_gone(const struct lshm_region *r)

@@ -246,8 +246,7 @@ static NOINLINE int free_slow(struct lshm_region *region, void *block)
 		return 0;
 	lane = lshmi_lane(region);
 	if (!lane)
-		return region->serial ? (region->observer ? -EROFS : -EUSERS)
-				      : lshmi_fail_gone(region);
+		return lshmi_failed();
 	if (!lshmi_locate(region, (uint64_t)((char *)block - region->base), &w))
 		return lshmi_no_block("this is no block of the region's heap");
 	holder = holder_of(&w);

@@ -190,11 +190,14 @@ int lshm_heap_stat(struct lshm_region *region, struct lshm_heap_info *info)
 {
 	struct lshm_heap_info seen;
 	struct look now = {.r = region, .info = &seen}, last = now;
-	int met = 0;
+	int met = 0, ret;
 
 	if (region->serial == 0)
 		return lshmi_fail_gone(region);
 	for (int i = 0; i < LOOKS && met < BELIEVE; i++, last = now) {
+		ret = lshmi_refresh(region);
+		if (ret < 0)
+			return ret; /* what cannot be seen is not damaged */
 		if (look(&now)) {
 			*info = seen;
 			return 0;

@@ -118,6 +118,11 @@ int lshmi_fail(int error, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 /* The same with a sentence that is never written over: for polling loops. */
 int lshmi_fail_with(int error, const char *sentence);
+/*
+ * Why this thread has just got NULL: what lshmi_fail() returned, but that to a
+ * heap a full file system is a lack of memory.
+ */
+int lshmi_failed(void);
 struct lshm_region;
 int lshmi_fail_gone(const struct lshm_region *r) __attribute__((cold));
 int lshmi_fail_observer(void) __attribute__((cold));
@@ -130,6 +135,27 @@ static inline int lshmi_enter(const struct lshm_region *r)
 	if (__builtin_expect(r->observer, 0))
 		return lshmi_fail_observer();
 	return 0;
+}
+
+/*
+ * From here to the end of the block nothing is a point to cancel the thread at:
+ * who holds a lock, or a descriptor, would leave it behind.
+ */
+#define LSHMI_UNCANCELLED                                               \
+	__attribute__((cleanup(lshmi_cancel_as), unused)) int cancel_ = \
+	    lshmi_cancel_off()
+
+static inline int lshmi_cancel_off(void)
+{
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	return state;
+}
+
+static inline void lshmi_cancel_as(const int *state)
+{
+	pthread_setcancelstate(*state, NULL);
 }
 
 /* wait.c */
@@ -152,7 +178,7 @@ bool lshmi_participant_active(
     struct lshm_region *r, uint32_t slot, uint32_t generation);
 /*
  * Reap one slot if its owner is dead: 1 reaped, 0 not; -EBUSY: another thread
- * reaps just now.
+ * reaps just now; other negative values: as lshmi_refresh().
  */
 int lshmi_reap(struct lshm_region *r, uint32_t slot);
 /* A sleep has ended because of @deaths: reap whoever is dead by now. */
@@ -163,7 +189,8 @@ struct lshmi_lane *lshmi_lane_slow(struct lshm_region *r);
 void lshmi_lane_forget(struct lshm_region *r);
 bool lshmi_lane_gone(struct lshm_region *r, uint32_t lane);
 bool lshmi_lane_dead(struct lshm_region *r, uint64_t lockword);
-void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen);
+/* Negative: it cannot be seen here what the dead one has done. */
+int lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen);
 void lshmi_lane_apply(struct lshm_region *r, uint32_t lane);
 void lshmi_lane_reap(struct lshm_region *r, uint64_t lockword);
 /* Is this a draft of the process's? Then it is one of this lane's from now. */
@@ -187,7 +214,7 @@ static inline bool lshmi_lane_cached(const struct lshm_region *r)
 	return __builtin_expect(lshmi_lane_cache.serial == r->serial, 1);
 }
 
-/* The calling thread's lane; NULL: lshm_error() says why. */
+/* The calling thread's lane; NULL: lshmi_failed() says why. */
 static inline struct lshmi_lane *lshmi_lane(struct lshm_region *r)
 {
 	return lshmi_lane_cached(r) ? lshmi_lane_cache.lane
@@ -200,7 +227,11 @@ void lshmi_process_lock(void);
 void lshmi_process_unlock(void);
 /* An open handle by its serial, or NULL; with the process lock held. */
 struct lshm_region *lshmi_region_find(uint64_t serial);
-int lshmi_refresh(struct lshm_region *r, uint64_t need);
+/*
+ * Extend this process's view to the size the region has by now. Negative: what
+ * there is cannot be mapped here. A size that cannot be true extends nothing.
+ */
+int lshmi_refresh(struct lshm_region *r);
 int lshmi_grow(struct lshm_region *r, uint64_t size);
 
 /* Like lshm_at(), for the library's own use. */
@@ -209,7 +240,7 @@ static inline void *lshmi_at(struct lshm_region *r, uint64_t off, uint64_t size)
 	uint64_t have = lshmi_load_relaxed(&r->size);
 
 	if (__builtin_expect(size > have || off > have - size, 0)) {
-		if (lshmi_refresh(r, size) < 0)
+		if (lshmi_refresh(r) < 0)
 			return NULL;
 		have = lshmi_load_relaxed(&r->size);
 		if (size > have || off > have - size)
@@ -248,8 +279,11 @@ static inline bool lshmi_holds(
 
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline);
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m);
-/* If its owner is dead: free it, for whoever wants it. Did that happen here? */
-bool lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m);
+/*
+ * If its owner is dead: free it, for whoever wants it. 1 that happened here, 0
+ * not; negative: as lshmi_lane_decide().
+ */
+int lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m);
 /* What calls begin with that a caller makes with a lock of his held. */
 int lshmi_enter_held(
     struct lshm_region *r, struct lshm_mutex *m, struct lshmi_lane **lane);

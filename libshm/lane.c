@@ -24,10 +24,12 @@
  * not, the other way round. The field cannot change before the question is
  * answered, since it is protected by a lock the dead one held: whoever takes
  * that lock over asks first, and records the answer by a compare-and-swap on
- * the intent. Only the dead one's reaper applies it: of the blocks held by the
- * dead lane those that the answer says become attached, the rest is swept as
- * drafts. Each step may be done again.
+ * the intent. Who cannot see the field cannot have the lock. Only the dead
+ * one's reaper applies the answer: of the blocks held by the dead lane those
+ * that it says become attached, the rest is swept as drafts. Each step may be
+ * done again.
  */
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,12 +118,13 @@ static int claim(struct lshm_region *r)
 
 static struct lshmi_lane *new_lane(struct lshm_region *r)
 {
-	struct lshmi_lane *l = NULL;
+	struct lshmi_lane *l;
 	uint64_t gen;
 	int n;
 
 	/* The classes are a cache line each. */
-	if (posix_memalign((void **)&l, 64, sizeof(*l)) != 0) {
+	l = aligned_alloc(alignof(struct lshmi_lane), sizeof(*l));
+	if (!l) {
 		lshmi_fail(ENOMEM, "this process is out of memory");
 		return NULL;
 	}
@@ -255,17 +258,27 @@ static uint64_t meant(uint64_t intent, uint64_t flag, lshmi_u64 *word)
  * Did the pending replacement of a dead lane happen? Recorded once. The lane
  * may have been swept and be somebody else's by now: the intent is the dead
  * one's only if the lane still has its generation after the intent was read.
+ *
+ * A field that lies nowhere in the region was damaged, and counts as one that
+ * does not hold the value. A field that this process cannot map says nothing:
+ * then somebody else decides, or this one later.
  */
-void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
+int lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 {
 	struct lshmi_lane_rec *rec = &r->lanes[lane];
 	uint64_t w = lshmi_load_seq(&rec->intent);
 	uint64_t *field, off, value;
+	int ret;
 
 	if ((w & LSHMI_INTENT_STATE) != LSHMI_INTENT_PENDING ||
 	    (uint32_t)(lshmi_load_seq(&rec->word) >> 16) != gen)
-		return;
+		return 0;
 	off = lshmi_load_relaxed(&rec->intent_field);
+	if (off >= lshmi_load_relaxed(&r->size)) {
+		ret = lshmi_refresh(r);
+		if (ret < 0)
+			return ret;
+	}
 	field = off % 8 == 0 ? lshmi_at(r, off, 8) : NULL;
 	value = w & LSHMI_INTENT_MORE
 		    ? lshmi_load_relaxed(&rec->intent_value)
@@ -275,6 +288,7 @@ void lshmi_lane_decide(struct lshm_region *r, uint32_t lane, uint32_t gen)
 		(field && lshmi_load_acquire(field) == value
 			? LSHMI_INTENT_DONE
 			: LSHMI_INTENT_UNDONE));
+	return 0;
 }
 
 /* By the lane's one reaper only. */

@@ -69,7 +69,7 @@ static int put(struct lshm_region *r, struct lshm_map *map, const void *key,
 
 	e = lshmi_shard_entry(r, hash, key, key_size, value, value_size, block);
 	if (!e)
-		return -ENOMEM;
+		return lshmi_failed();
 	ret = lshmi_shard_lock(&h, r, map_of(map), hash >> LSHMI_SHARD_SHIFT);
 	if (ret < 0)
 		goto out;
@@ -127,7 +127,7 @@ int lshm_map_put_block(struct lshm_region *region, struct lshm_map *map,
 		return ret;
 	lane = lshmi_lane(region);
 	if (!lane)
-		return -EUSERS;
+		return lshmi_failed();
 	ret = lshmi_lane_draft(region, lane, block);
 	if (ret < 0)
 		return ret;

@@ -41,16 +41,20 @@ static uint32_t *low_half(struct lshm_mutex *m)
 #endif
 }
 
-/* The owner named by @w is dead: it is @next's, unless others were faster. */
-static bool take_over(
+/*
+ * The owner named by @w is dead: it is @next's, unless others were faster (0),
+ * or unless what the dead one had begun cannot be decided here (negative).
+ */
+static int take_over(
     struct lshm_region *r, struct lshm_mutex *m, uint64_t w, uint64_t next)
 {
 	uint32_t dead = (uint32_t)((w >> 1) & 0xffff) - 1;
+	int ret = 0;
 
 	/* What it had begun is decided before anybody can change the field. */
 	if (dead < r->max_lanes)
-		lshmi_lane_decide(r, dead, (uint32_t)(w >> 17));
-	return lshmi_cas(&m->word, w, next);
+		ret = lshmi_lane_decide(r, dead, (uint32_t)(w >> 17));
+	return ret < 0 ? ret : lshmi_cas(&m->word, w, next);
 }
 
 /* Not had at the first try: all other ways to get it. */
@@ -62,10 +66,10 @@ static __attribute__((noinline)) int lock_slow(
 	int64_t sleep = SLEEP_MIN, until;
 	/* Loaded before the look at who lives: a later death ends the sleep. */
 	uint64_t deaths = lshmi_load_relaxed(&r->deaths);
-	int round = 0, pauses = PAUSE_MIN;
+	int round = 0, pauses = PAUSE_MIN, ret;
 
 	if (!lane)
-		return r->serial ? -EUSERS : lshmi_fail_gone(r);
+		return lshmi_failed();
 	for (;;) {
 		w = lshmi_load_relaxed(&m->word);
 		if (w == 0) {
@@ -85,8 +89,11 @@ static __attribute__((noinline)) int lock_slow(
 			continue;
 		}
 		if (lshmi_lane_dead(r, w)) {
-			if (!take_over(r, m, w,
-				lane->lockword | (w & WAITERS) | slept))
+			ret = take_over(
+			    r, m, w, lane->lockword | (w & WAITERS) | slept);
+			if (ret < 0)
+				return ret;
+			if (ret == 0)
 				continue;
 			lshmi_lane_reap(r, w);
 			return LSHM_OWNER_DIED;
@@ -137,16 +144,20 @@ void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m)
 		r->store.backend->wake(&r->store, low_half(m), 1);
 }
 
-bool lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m)
+int lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m)
 {
 	uint64_t w = lshmi_load_seq(&m->word);
+	int ret;
 
-	if (w == 0 || !lshmi_lane_dead(r, w) || !take_over(r, m, w, 0))
-		return false;
+	if (w == 0 || !lshmi_lane_dead(r, w))
+		return 0;
+	ret = take_over(r, m, w, 0);
+	if (ret <= 0)
+		return ret;
 	if (w & WAITERS)
 		r->store.backend->wake(&r->store, low_half(m), 1);
 	lshmi_lane_reap(r, w);
-	return true;
+	return 1;
 }
 
 /* Another owner now than in @before? Then nobody is stopped: many want it. */
@@ -213,7 +224,7 @@ int lshmi_enter_held(
 		return ret;
 	*lane = lshmi_lane(r);
 	if (!*lane)
-		return -EUSERS;
+		return lshmi_failed();
 	if (!lshmi_holds(*lane, m))
 		return lshmi_fail(EPERM,
 		    "the caller must hold the lock that protects what it "

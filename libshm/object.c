@@ -127,33 +127,36 @@ static void unlock(struct lshm_region *r)
 }
 
 /* An entry that is free, with the lock held; adds a block to the chain. */
-static struct lshmi_entry *free_entry(
-    struct lshm_region *r, struct lshmi_lane *lane)
+static int free_entry(
+    struct lshm_region *r, struct lshmi_lane *lane, struct lshmi_entry **free)
 {
 	struct lshmi_directory *d, *more;
 	struct lshmi_entry *e, *last = NULL;
 	uint64_t cursor = 0;
+	int ret;
 
 	while ((e = entry_next(r, &cursor))) {
-		if (lshmi_load_relaxed(&e->offset) == 0)
-			return e;
+		if (lshmi_load_relaxed(&e->offset) == 0) {
+			*free = e;
+			return 0;
+		}
 		last = e;
 	}
 	d = (void *)((char *)(last - (LSHMI_DIRECTORY_ENTRIES - 1)) -
 		     offsetof(struct lshmi_directory, entries));
 	if (lshmi_load_relaxed(&d->next) != 0 ||
-	    cursor / LSHMI_DIRECTORY_ENTRIES >= CHAIN_MAX) {
-		lshmi_fail(LSHM_ECORRUPT, "the region's directory is damaged");
-		return NULL;
-	}
+	    cursor / LSHMI_DIRECTORY_ENTRIES >= CHAIN_MAX)
+		return lshmi_fail(
+		    LSHM_ECORRUPT, "the region's directory is damaged");
 	more = lshm_alloc(r, sizeof(*more));
 	if (!more)
-		return NULL;
+		return lshmi_failed();
 	memset(more, 0, sizeof(*more));
-	if (lshmi_replace(r, lane, &d->next, (uint64_t)((char *)more - r->base),
-		NULL) < 0)
-		return NULL;
-	return more->entries;
+	ret = lshmi_replace(
+	    r, lane, &d->next, (uint64_t)((char *)more - r->base), NULL);
+	if (ret == 0)
+		*free = more->entries;
+	return ret;
 }
 
 int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
@@ -161,17 +164,17 @@ int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
 {
 	struct lshm_object_info info;
 	struct lshmi_lane *lane = lshmi_lane(r);
-	struct lshmi_entry *e;
+	struct lshmi_entry *e = NULL;
 	void *block;
 	int ret;
 
 	if (!lane)
-		return -EUSERS;
+		return lshmi_failed();
 	if (find(r, name, &info))
 		goto exists;
 	block = lshm_alloc_aligned(r, 64, size);
 	if (!block)
-		return -ENOMEM;
+		return lshmi_failed();
 	memset(block, 0, size);
 	if (init) {
 		ret = init(block, arg);
@@ -186,10 +189,9 @@ int lshmi_object_make(struct lshm_region *r, const char *name, const char *type,
 		lshm_free(r, block);
 		goto exists;
 	}
-	e = free_entry(r, lane);
-	if (!e) {
+	ret = free_entry(r, lane, &e);
+	if (ret < 0) {
 		unlock(r);
-		ret = -ENOMEM;
 		goto out_free;
 	}
 	lshmi_store_seq(&e->version, lshmi_load_relaxed(&e->version) + 1);
@@ -222,7 +224,7 @@ int lshmi_object_drop(
 	int ret;
 
 	if (!lane)
-		return -EUSERS;
+		return lshmi_failed();
 	if (!e)
 		return lshmi_fail(ENOENT, "there is no object \"%s\"", name);
 	if (strcmp(info.type, type) != 0)

@@ -9,7 +9,7 @@ uint64_t lshmi_page_count(struct lshm_region *r)
 	uint64_t size = lshmi_load_acquire(&r->header->size);
 
 	if (size > lshmi_load_relaxed(&r->size))
-		lshmi_refresh(r, 0);
+		lshmi_refresh(r);
 	return lshmi_load_relaxed(&r->size) >> LSHMI_PAGE_SHIFT;
 }
 
@@ -136,6 +136,11 @@ static uint64_t try_pages(struct lshmi_lane *lane, struct taking t)
 		return 0;
 	if (ret == LSHM_OWNER_DIED) /* it may name no head any more */
 		lshmi_store_relaxed(&r->header->heap_rover, first_page(r));
+	/* A free run may end in what others have grown the region by. */
+	if (lshmi_refresh(r) < 0) {
+		lshmi_unlock(r, &r->header->heap_lock);
+		return 0;
+	}
 	p = find_run(r, t.pages, t.align, &length);
 	if (p == 0 && lshmi_slabs_trim(lane))
 		p = find_run(r, t.pages, t.align, &length);

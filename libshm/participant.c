@@ -90,7 +90,7 @@ static bool process_gone(const struct lshmi_slot *slot)
 	uint64_t ns = lshmi_load_relaxed(&slot->pid_namespace);
 	struct pollfd p = {.events = POLLIN};
 	bool gone;
-	int state;
+	LSHMI_UNCANCELLED;
 
 	if (ns == 0 || ns != pid_namespace())
 		return false;
@@ -98,11 +98,8 @@ static bool process_gone(const struct lshmi_slot *slot)
 	    SYS_pidfd_open, (pid_t)lshmi_load_relaxed(&slot->pid), 0);
 	if (p.fd < 0)
 		return errno == ESRCH;
-	/* Who asks may hold locks: not a point to cancel it at. */
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	gone = poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
 	close(p.fd);
-	pthread_setcancelstate(state, NULL);
 	return gone;
 }
 
@@ -234,6 +231,10 @@ int lshmi_reap(struct lshm_region *r, uint32_t slot)
 	}
 	if (!gone)
 		return 0;
+	/* What cannot be seen cannot be swept: somebody else does it. */
+	ret = lshmi_refresh(r);
+	if (ret < 0)
+		return ret;
 	/* Two threads of a process would both be the reaper it names. */
 	if (pthread_mutex_trylock(&r->reaping) != 0)
 		return -EBUSY;
@@ -269,12 +270,16 @@ static void describe_self(struct lshm_region *r, struct lshmi_slot *s)
 	strlcpy(s->command, name, sizeof(s->command));
 }
 
-/* The slot's lock is ours. Move in, over its dead owner if need be: 1 done. */
+/*
+ * The slot's lock is ours. Move in, over its dead owner if need be: 1 done, 0
+ * not; negative: as lshmi_refresh().
+ */
 static int move_in(struct lshm_region *r, uint32_t slot)
 {
 	struct lshmi_slot *s = &r->slots[slot];
 	uint64_t w = lshmi_load_seq(&s->word), mine;
 	uint32_t gen = word_gen(w);
+	int ret;
 
 	r->slot = slot;
 	if (word_state(w) == LSHMI_SLOT_FREE) {
@@ -288,6 +293,9 @@ static int move_in(struct lshm_region *r, uint32_t slot)
 	if (word_state(w) == LSHMI_SLOT_REAPING && word_by(w) != slot &&
 	    reaper_alive(r, slot, w))
 		return 0;
+	ret = lshmi_refresh(r);
+	if (ret < 0)
+		return ret;
 	r->generation = gen + 1;
 	mine = make_word(LSHMI_SLOT_REAPING, gen, slot, gen + 1);
 	if (!lshmi_cas(&s->word, w, mine))
@@ -324,9 +332,12 @@ static int find_slot(struct lshm_region *r)
 			}
 			if (ret < 0)
 				return ret;
-			if (move_in(r, i))
+			ret = move_in(r, i);
+			if (ret > 0)
 				return 1;
 			r->store.backend->release(&r->store);
+			if (ret < 0)
+				return ret;
 			found = -EAGAIN;
 		}
 	}
@@ -370,13 +381,18 @@ void lshmi_participant_detach(struct lshm_region *r)
 
 int lshm_region_reap(struct lshm_region *region)
 {
-	int ret = lshmi_enter(region), count = 0;
+	int ret = lshmi_enter(region), count = 0, failed = 0;
 
 	if (ret < 0)
 		return ret;
-	for (uint32_t i = 0; i < region->max_participants; i++)
-		count += lshmi_reap(region, i) == 1;
-	return count;
+	for (uint32_t i = 0; i < region->max_participants; i++) {
+		ret = lshmi_reap(region, i);
+		if (ret > 0)
+			count++;
+		else if (ret != -EBUSY && ret < 0)
+			failed = ret;
+	}
+	return count ? count : failed;
 }
 
 void lshmi_reap_all(struct lshm_region *r, uint64_t deaths)

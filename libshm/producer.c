@@ -89,7 +89,7 @@ static int attempt_publish(struct lshmi_end *e, void *arg)
 	return 0;
 }
 
-/* A descriptor of ours, in no log; LSHMI_NO_DESC: lshm_error() says why. */
+/* A descriptor of ours, in no log; LSHMI_NO_DESC: lshmi_failed() says why. */
 static uint32_t get_desc(struct lshm_producer *p)
 {
 	struct lshm_region *r = p->e.region;
@@ -108,9 +108,10 @@ static uint32_t get_desc(struct lshm_producer *p)
 				return index;
 		}
 		if (lshmi_desc_more(r) < 0)
-			break;
+			return LSHMI_NO_DESC;
 		p->rover = count ? count - 1 : 0;
 	}
+	lshmi_fail(ENOMEM, "others have taken all that there is for messages");
 	return LSHMI_NO_DESC;
 }
 
@@ -168,7 +169,16 @@ struct room {
 	size_t size;
 };
 
-/* Let a descriptor of ours have a payload of the right size. */
+static int alloc(struct lshm_region *r, size_t size, void **block)
+{
+	*block = lshm_alloc(r, size);
+	return *block ? 0 : lshmi_failed();
+}
+
+/*
+ * Let a descriptor of ours have a payload of the right size. -EBUSY: a lock of
+ * the library's is held, which is nothing that consumers could mend.
+ */
 static int attempt_loan(struct lshmi_end *e, void *arg)
 {
 	struct room *room = arg;
@@ -181,22 +191,22 @@ static int attempt_loan(struct lshmi_end *e, void *arg)
 	int ret;
 
 	if (!lane)
-		return -EUSERS;
+		return lshmi_failed();
 	if (have >= need && have <= 4 * need + 4096)
 		return 0;
-	block = lshm_alloc(r, need);
-	if (!block && have) { /* the old one may be in the way */
+	ret = alloc(r, need, &block);
+	if (ret == -ENOMEM && have) { /* the old one may be in the way */
 		ret = lshmi_desc_drop(r, lane, room->desc);
 		if (ret < 0)
 			return ret;
-		block = lshm_alloc(r, need);
+		ret = alloc(r, need, &block);
 	}
-	while (!block && reclaim(e))
-		block = lshm_alloc(r, need);
-	if (!block && !backlog(e))
-		return -ENOMEM;
-	if (!block)
+	while (ret == -ENOMEM && reclaim(e))
+		ret = alloc(r, need, &block);
+	if (ret == -ENOMEM && backlog(e))
 		return lshmi_ends_gone(e, LSHMI_CONSUMER) ? -EPIPE : -EAGAIN;
+	if (ret < 0)
+		return ret == -EAGAIN ? -EBUSY : ret;
 	ret = lshmi_replace(r, lane, &room->desc->payload,
 	    (uint64_t)((char *)block - r->base), &old);
 	if (ret == 0 && old)
@@ -230,7 +240,7 @@ int lshm_producer_loan(struct lshm_producer *producer, size_t size,
 		return lshmi_end_explain(&p->e, -ESHUTDOWN);
 	index = get_desc(p);
 	if (index == LSHMI_NO_DESC)
-		return -ENOMEM;
+		return lshmi_failed();
 	room.desc = desc_at(r, index);
 	ret = attempt_loan(&p->e, &room);
 	if (ret == -EAGAIN)
@@ -242,7 +252,7 @@ int lshm_producer_loan(struct lshm_producer *producer, size_t size,
 			    "the heap is full of messages not yet consumed%s",
 			    ret == -EPIPE ? ", and every consumer is gone"
 					  : "");
-		return ret;
+		return ret == -EBUSY ? -EAGAIN : ret;
 	}
 	block =
 	    lshmi_at(r, lshmi_load_relaxed(&room.desc->payload), size + !size);

@@ -251,8 +251,7 @@ static int settle(struct lshm_region *r, uint64_t from, uint64_t to)
 	return 0;
 }
 
-/* Extend this process's view to the size the region has by now. */
-int lshmi_refresh(struct lshm_region *r, uint64_t need)
+int lshmi_refresh(struct lshm_region *r)
 {
 	uint64_t size, have;
 	struct lshmi_backing b;
@@ -300,7 +299,7 @@ int lshmi_grow(struct lshm_region *r, uint64_t size)
 	lshmi_heap_grown(r, now, size);
 	while (now < size && !lshmi_cas(&r->header->size, now, size))
 		now = lshmi_load_acquire(&r->header->size);
-	return lshmi_refresh(r, 0);
+	return lshmi_refresh(r);
 }
 
 int lshm_region_grow(struct lshm_region *region, uint64_t size)
@@ -584,7 +583,7 @@ static int attach(
 	ret = use_header(r, &h);
 	if (ret < 0)
 		return ret;
-	lshmi_refresh(r, 0); /* it may have grown since */
+	lshmi_refresh(r); /* it may have grown since */
 	ret = settle(r, 0, r->size);
 	if (ret == 0 && !r->observer)
 		ret = lshmi_participant_attach(r);
@@ -607,6 +606,7 @@ int lshm_region_open(struct lshm_region **out, const char *name,
 	struct lshm_region *r;
 	const char *plain = name;
 	int ret;
+	LSHMI_UNCANCELLED;
 
 	ret = check_opts(&o, flags, opts);
 	if (ret < 0)
@@ -670,6 +670,7 @@ int lshm_region_open_fd(struct lshm_region **out, int fd, unsigned int flags,
 	struct lshm_region *r;
 	struct stat st;
 	int ret;
+	LSHMI_UNCANCELLED;
 
 	ret = check_fd_opts(&o, flags, opts);
 	if (ret < 0)
@@ -690,6 +691,13 @@ int lshm_region_open_fd(struct lshm_region **out, int fd, unsigned int flags,
 }
 
 /* -- handing on ----------------------------------------------------------- */
+
+static void close_fd(void *fd)
+{
+	LSHMI_UNCANCELLED;
+
+	close(*(int *)fd);
+}
 
 int lshm_region_send(struct lshm_region *region, int sock, unsigned int flags)
 {
@@ -721,13 +729,14 @@ int lshm_region_send(struct lshm_region *region, int sock, unsigned int flags)
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	pthread_cleanup_push(close_fd, &fd);
 	do
 		n = sendmsg(sock, &m, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	ret = n < 0 ? lshmi_fail(
 			  errno, "cannot send the region: %s", strerror(errno))
 		    : 0;
-	close(fd);
+	pthread_cleanup_pop(1);
 	return ret;
 }
 
@@ -772,7 +781,7 @@ int lshm_region_receive(struct lshm_region **out, int sock, unsigned int flags,
 		    "lshm_region_send()");
 	memcpy(&fd, CMSG_DATA(c), sizeof(int));
 	ret = lshm_region_open_fd(out, fd, flags, opts);
-	close(fd);
+	close_fd(&fd);
 	return ret;
 }
 
@@ -780,6 +789,8 @@ int lshm_region_receive(struct lshm_region **out, int sock, unsigned int flags,
 
 void lshm_region_close(struct lshm_region *region)
 {
+	LSHMI_UNCANCELLED;
+
 	if (!region)
 		return;
 	if (region->serial == 0 && !lshmi_load_seq(&region->lost)) {
@@ -802,6 +813,7 @@ int lshm_region_unlink(const char *name, uint32_t backend)
 {
 	const struct lshmi_backend *b;
 	int ret = lshmi_backend_by_name(&b, &name, backend);
+	LSHMI_UNCANCELLED;
 
 	return ret < 0 ? ret : b->unlink(name);
 }
@@ -813,6 +825,8 @@ void *lshm_region_base(const struct lshm_region *region)
 
 int lshm_region_list(int (*callback)(const char *name, void *arg), void *arg)
 {
+	LSHMI_UNCANCELLED;
+
 	return lshmi_backend_list(callback, arg);
 }
 
@@ -851,11 +865,12 @@ int lshm_region_stat(struct lshm_region *region, struct lshm_region_info *info)
 	const struct lshmi_header *h = region->header;
 	struct lshm_participant_info p;
 	struct lshmi_backing b;
+	LSHMI_UNCANCELLED;
 
 	if (region->serial == 0)
 		return lshmi_fail_gone(region);
 	memset(info, 0, sizeof(*info));
-	lshmi_refresh(region, 0);
+	lshmi_refresh(region);
 	info->size = lshmi_load_relaxed(&region->size);
 	info->max_size = region->max_size;
 	info->granule = region->granule;

@@ -123,12 +123,14 @@ static int come_in(void *arg, bool look)
 {
 	struct ask *a = arg;
 	struct lshm_rwlock *l = a->lock;
+	int ret;
 
 	if (lshmi_load_seq(&l->writer.word) != 0) {
 		leave(a);
 		/* If it was shut by the dead, we open it. */
-		if (!look || !lshmi_unlock_dead(a->region, &l->writer))
-			return -EAGAIN;
+		ret = look ? lshmi_unlock_dead(a->region, &l->writer) : 0;
+		if (ret <= 0)
+			return ret < 0 ? ret : -EAGAIN;
 		lshmi_wake(a->region, &l->door, INT_MAX);
 	}
 	if (!a->entry && !enter(a))
@@ -175,7 +177,7 @@ static int ask(struct ask *a, struct lshm_region *r, struct lshm_rwlock *l)
 	if (ret < 0 || (ret = lshmi_check(r, l, sizeof(*l), "rwlock")) < 0)
 		return ret;
 	*a = (struct ask){.region = r, .lock = l, .lane = lshmi_lane(r)};
-	return a->lane ? 0 : -EUSERS;
+	return a->lane ? 0 : lshmi_failed();
 }
 
 static int ask_anew(struct ask *a, struct lshm_region *r, struct lshm_rwlock *l)

@@ -59,7 +59,20 @@ static int ask(struct ask *a, struct lshm_region *r, struct lshm_semaphore *s)
 	if (ret < 0 || (ret = look_up(a, r, s)) < 0 || !a->permits)
 		return ret;
 	a->lane = lshmi_lane(r);
-	return a->lane ? 0 : -EUSERS;
+	return a->lane ? 0 : lshmi_failed();
+}
+
+/* Can it be taken? @alive: the last that could not, about whom was asked. */
+static bool is_free(struct lshm_region *r, uint64_t w, uint64_t *alive)
+{
+	if (w == 0)
+		return true;
+	if (w == *alive) /* it holds several */
+		return false;
+	if (lshmi_lane_dead(r, w))
+		return true;
+	*alive = w;
+	return false;
 }
 
 /* The permits, beginning with a different one for each lane. */
@@ -81,13 +94,8 @@ static int take_tracked(void *arg, bool look)
 			return 0;
 	for (uint32_t i = 0; look && i < a->total; i++) {
 		w = lshmi_load_seq(permit(a, i));
-		if (w && w == alive)
-			continue; /* holds several: the kernel was asked */
-		if (!lshmi_lane_dead(a->region, w)) {
-			alive = w;
-			continue;
-		}
-		if (!lshmi_cas(permit(a, i), w, a->lane->lockword))
+		if (!is_free(a->region, w, &alive) ||
+		    !lshmi_cas(permit(a, i), w, a->lane->lockword))
 			continue;
 		lshmi_lane_reap(a->region, w);
 		return w ? LSHM_OWNER_DIED : 0;
@@ -194,7 +202,7 @@ int lshm_semaphore_value(struct lshm_region *region,
     const struct lshm_semaphore *semaphore, uint64_t *value)
 {
 	struct ask a;
-	uint64_t count = 0, alive = 0, w;
+	uint64_t count = 0, alive = 0;
 	int ret;
 
 	if (region->serial == 0)
@@ -202,15 +210,9 @@ int lshm_semaphore_value(struct lshm_region *region,
 	ret = look_up(&a, region, semaphore);
 	if (ret < 0)
 		return ret;
-	for (uint32_t i = 0; i < a.total; i++) {
-		w = lshmi_load_seq(&a.permits[i].word);
-		if (w && w == alive)
-			continue; /* holds several: the kernel was asked */
-		if (w == 0 || lshmi_lane_dead(region, w))
-			count++;
-		else
-			alive = w;
-	}
+	for (uint32_t i = 0; i < a.total; i++)
+		count +=
+		    is_free(region, lshmi_load_seq(&a.permits[i].word), &alive);
 	*value = a.permits ? count : lshmi_load_seq(&semaphore->value);
 	return 0;
 }

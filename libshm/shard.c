@@ -105,7 +105,7 @@ int lshmi_shard_lock(struct lshmi_shard *h, struct lshm_region *r,
 	h->s = &map->shards[n];
 	h->lane = lshmi_lane(r);
 	if (!h->lane)
-		return -EUSERS;
+		return lshmi_failed();
 	died = lshmi_lock_own(r, &h->s->mutex, "map");
 	if (died < 0)
 		return died;
@@ -234,7 +234,7 @@ static int grow(struct lshmi_shard *h)
 
 	t = lshm_alloc(h->r, sizeof(*t) + n * sizeof(t->bucket[0]));
 	if (!t)
-		return -ENOMEM;
+		return lshmi_failed();
 	memset(t, 0, sizeof(*t) + n * sizeof(t->bucket[0]));
 	t->which = other;
 	t->buckets = n;
@@ -275,8 +275,8 @@ int lshmi_shard_link(struct lshmi_shard *h, struct lshmi_found *f,
 
 	if (f->off == 0 && (!h->bucket || h->count >= h->buckets)) {
 		ret = grow(h);
-		/* Without memory the chains become longer. */
-		if (ret < 0 && (ret != -ENOMEM || !h->bucket))
+		/* Without memory, or the heap, the chains become longer. */
+		if (ret < 0 && (ret == -LSHM_ECORRUPT || !h->bucket))
 			return ret;
 		f->field = &h->bucket[e->hash & (h->buckets - 1)];
 	}

@@ -39,7 +39,7 @@ void lshmi_shard_unlock(struct lshmi_shard *h);
 /* Where the key is; if it is not there, where it may be inserted. */
 int lshmi_shard_find(struct lshmi_shard *h, uint64_t hash, const void *key,
     size_t size, struct lshmi_found *f);
-/* A draft of an entry, complete but for its links. */
+/* A draft of an entry, complete but for its links; NULL: lshmi_failed(). */
 struct lshmi_map_entry *lshmi_shard_entry(struct lshm_region *r, uint64_t hash,
     const void *key, size_t key_size, const void *value, size_t value_size,
     uint64_t block);

@@ -390,8 +390,14 @@ static bool take_slab(
 	if (!s)
 		return false;
 	head = lshmi_slab_take(lane, next_shape(class, cl));
-	if (head)
-		return enlist(lane, cl, s, head) && use_slab(lane, s);
+	if (head) {
+		if (enlist(lane, cl, s, head) && use_slab(lane, s))
+			return true;
+		lshmi_fail(LSHM_ECORRUPT,
+		    "the heap's page %llu has just been damaged",
+		    (unsigned long long)head);
+		return false;
+	}
 	free(s);
 	return false;
 }

@@ -86,7 +86,7 @@ static int grow(struct lshm_vector *vector, struct view *v, uint64_t room)
 		    (unsigned long long)room, (unsigned long long)v->element);
 	block = lshm_alloc(v->r, bytes);
 	if (!block)
-		return -ENOMEM;
+		return lshmi_failed();
 	if (v->count)
 		memcpy(block, v->block, v->count * v->element);
 	c = (struct lshmi_change){.give = v->off};

@@ -10,6 +10,18 @@
 
 #include "internal.h"
 
+/*
+ * Where long has 32 bits and time_t 64, the call that takes the C library's
+ * struct timespec is another one, and may be the only one.
+ */
+#ifndef SYS_futex
+#define FUTEX SYS_futex_time64
+#elif defined(SYS_futex_time64)
+#define FUTEX (sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex)
+#else
+#define FUTEX SYS_futex
+#endif
+
 int64_t lshmi_now(void)
 {
 	struct timespec t;
@@ -46,7 +58,7 @@ int lshmi_futex_wait(struct lshmi_store *s, uint32_t *word, uint32_t expected,
 	    .tv_nsec = deadline % 1000000000,
 	};
 
-	if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected,
+	if (syscall(FUTEX, word, FUTEX_WAIT_BITSET, expected,
 		deadline == LSHM_FOREVER ? NULL : &t, NULL,
 		FUTEX_BITSET_MATCH_ANY) == 0)
 		return 0;
@@ -55,7 +67,7 @@ int lshmi_futex_wait(struct lshmi_store *s, uint32_t *word, uint32_t expected,
 
 int lshmi_futex_wake(struct lshmi_store *s, uint32_t *word, int count)
 {
-	long woken = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+	long woken = syscall(FUTEX, word, FUTEX_WAKE, count, NULL, NULL, 0);
 
 	return woken < 0 ? -errno : (int)woken;
 }

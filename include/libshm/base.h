@@ -16,14 +16,17 @@
  * Errors    Each call names its own. Besides, any that takes a region handle
  *           may return -ECHILD; any that changes something -EROFS, -EUSERS (all
  *           lanes are taken), -EAGAIN (one has held a lock of the library's
- *           for a second: it is stopped, or very slow) and -LSHM_ECORRUPT.
+ *           for a second: it is stopped, or very slow), -ENOMEM (this
+ *           process has no memory for a lane, or cannot map what the region
+ *           has grown by) and -LSHM_ECORRUPT.
  * Blocks    Only where a deadline is taken, and where a lock of the library's
  *           is needed: for a second if its holder is stopped; for longer only
  *           while it goes from one to the other, for it is not fair.
  * Threads   A region handle may be used by any number of threads. A producer
- *           or consumer handle is used by one thread at a time. Only calls
- *           of region.h are cancellation points; threads that make any are not
- *           to be cancelled asynchronously.
+ *           or consumer handle is used by one thread at a time. Cancellation
+ *           points are lshm_region_send() and lshm_region_receive() only,
+ *           while they wait for the socket. Threads are not to be cancelled
+ *           asynchronously.
  * Processes Any number, each with the region at its own address. Only offsets
  *           (lshm_off) may be stored in a region, never pointers.
  * Signals   Not async-signal-safe. Signal handlers may interrupt any call;

@@ -95,9 +95,10 @@ LSHM_API void lshm_producer_close(struct lshm_producer *producer);
  * Up to 64 loans may be open at a time.
  *
  * Return: 0; -EMSGSIZE; -ENOMEM the heap is full, and waiting cannot help;
- * -EAGAIN, -ETIMEDOUT it is full of messages not yet consumed; -EPIPE so it
- * is, and every consumer is gone; -EUSERS too many open loans; -ESHUTDOWN;
- * -ECHILD.
+ * -EAGAIN, -ETIMEDOUT it is full of messages not yet consumed; -EAGAIN, too,
+ * and before any deadline, if the heap's lock is held by one who is stopped;
+ * -EPIPE it is full, and every consumer is gone; -EUSERS too many open loans;
+ * -ESHUTDOWN; -ECHILD.
  * Crash: consumers see nothing; the memory comes back.
  */
 LSHM_API int lshm_producer_loan(struct lshm_producer *producer, size_t size,

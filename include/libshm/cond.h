@@ -46,6 +46,7 @@ struct lshm_cond {
  * Return, the mutex being held: 0, perhaps for no reason; LSHM_OWNER_DIED: the
  * last owner of the mutex died with it, repair (told rather than that the
  * deadline has passed); -ETIMEDOUT; -EAGAIN.
+ * With the mutex given up: -ENOMEM as for lshm_mutex_lock().
  * With the mutex as it was: -EPERM the calling thread does not hold it; -EINVAL
  * outside the region; -EROFS; -ECHILD; -EUSERS no lane.
  * Crash: whoever waits leaves nothing behind. If a signaller dies between its

@@ -185,7 +185,8 @@ LSHM_API int lshm_heap_stat(
  * refers to an attached one, or whether a word that can be is the right one.
  *
  * Return: 0; -LSHM_ECORRUPT, and lshm_error() says what is wrong and at which
- * offset of the region; -EAGAIN; -ECHILD.
+ * offset of the region; -EAGAIN; -ENOMEM not all of it can be mapped here;
+ * -ECHILD.
  * Blocks: never; as long as a thousand looks take, at most.
  */
 LSHM_API int lshm_heap_check(struct lshm_region *region);

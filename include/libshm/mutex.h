@@ -40,8 +40,9 @@ struct lshm_mutex {
  *
  * Return: 0; LSHM_OWNER_DIED (obtained; repair what it protects); -EAGAIN it
  * is held, and @deadline is LSHM_NOW; -ETIMEDOUT; -EDEADLK this thread holds
- * it, by this handle; -EINVAL outside the region; -EROFS; -ECHILD; -EUSERS no
- * lane.
+ * it, by this handle; -EINVAL outside the region; -ENOMEM what its dead owner
+ * had begun lies in memory that this process cannot map: the lock is left to
+ * others; -EROFS; -ECHILD; -EUSERS no lane.
  * Crash: one that waits gets the lock at the latest a second after the kernel
  * has taken the dead process's memory down; one that asks later, at once. A
  * thread that ends inside a living process with the lock held is not detected.

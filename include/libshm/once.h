@@ -40,8 +40,8 @@ struct lshm_once {
  * After 0 everything that @init wrote is seen. One load where it is done.
  *
  * Return: 0; what @init returned, if that is negative; -EAGAIN; -ETIMEDOUT;
- * -EDEADLK asked for from within @init; -EINVAL outside the region; -EROFS;
- * -ECHILD; -EUSERS no lane.
+ * -EDEADLK asked for from within @init; -EINVAL outside the region; -ENOMEM as
+ * for lshm_mutex_lock(); -EROFS; -ECHILD; -EUSERS no lane.
  * Crash: of who does it: the next caller, or one that waits, does it, at the
  * latest a second after the kernel has taken the dead process's memory down.
  */

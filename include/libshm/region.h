@@ -325,7 +325,9 @@ LSHM_API int lshm_region_death(struct lshm_region *region, uint32_t back,
  * Attaching and every blocked call do this by themselves; this call is for
  * whoever wants it done now.
  *
- * Return: how many were reaped, 0 or more; -EROFS; -ECHILD.
+ * Return: how many were reaped, 0 or more; -ENOMEM somebody is dead, but there
+ * is memory of the region that this process cannot map: another one has to;
+ * -EROFS; -ECHILD.
  */
 LSHM_API int lshm_region_reap(struct lshm_region *region);
 

@@ -61,7 +61,7 @@ struct lshm_rwlock {
  * Return: 0; -EOWNERDEAD: a writer died, and may have left half a change:
  * obtain the lock for writing and repair; -EAGAIN; -ETIMEDOUT; -EDEADLK this
  * thread has it already, for reading or for writing; -EINVAL outside the
- * region; -EROFS; -ECHILD; -EUSERS no lane.
+ * region; -ENOMEM as for lshm_mutex_lock(); -EROFS; -ECHILD; -EUSERS no lane.
  * Crash: the dead count as readers no longer. A writer who waits for them
  * learns that at the latest a second after the kernel has taken their memory
  * down.
@@ -80,7 +80,8 @@ LSHM_API int lshm_rwlock_read(
  *
  * Return: 0; LSHM_OWNER_DIED: obtained, and the last writer died with it:
  * repair what it protects; -EAGAIN; -ETIMEDOUT; -EDEADLK this thread has it
- * already, for reading or for writing; -EINVAL; -EROFS; -ECHILD; -EUSERS.
+ * already, for reading or for writing; -EINVAL; -ENOMEM; -EROFS; -ECHILD;
+ * -EUSERS.
  * Crash: the lock goes to the next writer, at the latest a second after the
  * kernel has taken the dead process's memory down; LSHM_OWNER_DIED is returned
  * to writers until one gives the lock up alive, and to none if the dead one had

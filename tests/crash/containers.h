@@ -12,11 +12,9 @@
 #ifndef LIBSHM_CONTAINERS_H
 #define LIBSHM_CONTAINERS_H
 
-#include "scene.h"
+#include "kill.h"
 
 #include <sys/mman.h>
-
-#include "../../libshm/atomic.h"
 
 #define KEYS 300
 
@@ -35,23 +33,11 @@ struct notes {
 	uint64_t clear; /* everything is being cleared */
 };
 
-struct storm {
-	struct lshm_region *region;
-	struct box *box;
-	struct lshm_map *map;
-	struct crash_books books;
-	struct notes *notes;
-	uint64_t seed;
-};
-
-static inline void storm_begin(struct storm *s)
+static inline void container_begin(struct storm *s)
 {
-	memset(s, 0, sizeof(*s));
-	s->seed = ut_seed();
-	s->region = ut_create(UT_SMALL);
+	storm_begin(s);
 	UT_OK(lshm_object_create(s->region, "box", "box", sizeof(*s->box), NULL,
 	    NULL, (void **)&s->box));
-	UT_OK(lshm_free(s->region, lshm_alloc(s->region, 100)));
 	s->books = CRASH_BOOKS(s->region);
 	s->box->vector.element = 24;
 	UT_OK(lshm_map_create(s->region, "map", &s->map));
@@ -59,6 +45,7 @@ static inline void storm_begin(struct storm *s)
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	UT_TRUE(s->notes != MAP_FAILED);
 	s->notes->key = KEYS;
+	s->done = &s->notes->done;
 }
 
 /* The child's view: the same things at its own addresses. */
@@ -71,42 +58,15 @@ static inline void enter(struct storm *s, struct lshm_region *region, int fd)
 	ut_say(fd, 0);
 }
 
-static inline void storm(struct storm *s, ut_body *body,
-    void (*meanwhile)(struct storm *s), void (*afterwards)(struct storm *s))
-{
-	uint64_t rounds =
-	    ut_scale(ut_backend->id == LSHM_BACKEND_POSIX ? 400 : 80);
-
-	for (; rounds; rounds--) {
-		struct ut_child child = ut_spawn(s->region, 0, body, s);
-		uint64_t end;
-
-		ut_hear(child.fd);
-		end = microseconds() + ut_random(&s->seed) % 1500;
-		do
-			meanwhile(s);
-		while (microseconds() < end || /* on slow machines, at last */
-		       (rounds == 1 && s->notes->done == 0));
-		ut_kill(&child);
-		/* sometimes the lock is met before the reaping */
-		if (ut_random(&s->seed) % 2)
-			lshm_region_reap(s->region);
-		s->seed += s->notes->done;
-		afterwards(s);
-	}
-	UT_CMP(s->notes->done, >, 0);
-}
-
 static inline void nothing(struct storm *s)
 {
 }
 
-static inline void storm_end(struct storm *s)
+static inline void container_end(struct storm *s)
 {
 	UT_OK(lshm_map_destroy(s->region, "map"));
-	CRASH_BALANCED(s->region, &s->books);
 	munmap(s->notes, sizeof(*s->notes));
-	lshm_region_close(s->region);
+	storm_end(s);
 }
 
 /*
@@ -127,6 +87,8 @@ static inline void moment_body(struct lshm_region *region, int fd, void *arg)
 	struct storm s = *m->storm;
 
 	enter(&s, region, fd);
+	/* its lane, which takes many steps */
+	UT_OK(lshm_free(region, lshm_alloc(region, 100)));
 	crash_mark();
 	m->act(&s);
 	crash_mark();

@@ -88,6 +88,7 @@ static void take_too(struct storm *s)
 /* All that was published is got, in order, and nothing else. */
 static void all_was_got(struct storm *s)
 {
+	lshm_region_reap(s->region);
 	while (take_next(s))
 		;
 	UT_EQ(s->next, channel_info(s->region, "c").published);
@@ -169,6 +170,7 @@ static void all_was_done(struct storm *s)
 	struct lshm_channel_info info;
 	struct lshm_message m;
 
+	lshm_region_reap(s->region);
 	while (lshm_consumer_take(s->in, &m, LSHM_NOW) == 0) {
 		UT_CMP(m.sequence, <, FATES);
 		CRASH_WHOLE(m.data, m.size);
@@ -298,8 +300,10 @@ static void channels_too(struct storm *s)
 
 static void no_channel_is_left(struct storm *s)
 {
-	int ret = lshm_channel_remove(s->region, "theirs");
+	int ret;
 
+	lshm_region_reap(s->region);
+	ret = lshm_channel_remove(s->region, "theirs");
 	UT_TRUE(ret == 0 || ret == -ENOENT);
 	balanced(s);
 }

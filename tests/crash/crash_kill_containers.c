@@ -126,7 +126,7 @@ UT_TEST(list, UT_EACH)
 	struct lshm_link *link;
 	struct storm s;
 
-	storm_begin(&s);
+	container_begin(&s);
 	storm(&s, list_body, list_change, list_is_well);
 	lock(&s);
 	while (lshm_list_next(
@@ -136,7 +136,7 @@ UT_TEST(list, UT_EACH)
 		UT_OK(lshm_free(s.region, link));
 	}
 	unlock(&s);
-	storm_end(&s);
+	container_end(&s);
 }
 
 /* ---- the vector ---- */
@@ -210,12 +210,12 @@ UT_TEST(vector, UT_EACH)
 {
 	struct storm s;
 
-	storm_begin(&s);
+	container_begin(&s);
 	storm(&s, vector_body, vector_change, vector_is_well);
 	lock(&s);
 	UT_OK(lshm_vector_clear(s.region, &s.box->mutex, &s.box->vector));
 	unlock(&s);
-	storm_end(&s);
+	container_end(&s);
 }
 
 /* ---- at the very moment ---- */
@@ -265,7 +265,7 @@ UT_TEST(list_at_the_change, UT_ONCE)
 	struct item *first;
 	struct storm s;
 
-	storm_begin(&s);
+	container_begin(&s);
 	list = &s.box->list;
 	kill_at(&s, add_first, &list->head);
 	list_is_well(&s);
@@ -281,7 +281,7 @@ UT_TEST(list_at_the_change, UT_ONCE)
 		list_is_well(&s);
 	}
 	UT_EQ(0, list->head);
-	storm_end(&s);
+	container_end(&s);
 }
 
 static void push_until_it_grows(struct storm *s)
@@ -311,7 +311,7 @@ UT_TEST(vector_at_the_change, UT_ONCE)
 	struct lshm_vector *vector;
 	struct storm s;
 
-	storm_begin(&s);
+	container_begin(&s);
 	vector = &s.box->vector;
 	for (int i = 0; i < 3; i++) {
 		kill_at(&s, push_until_it_grows, &vector->block);
@@ -321,5 +321,5 @@ UT_TEST(vector_at_the_change, UT_ONCE)
 	kill_at(&s, clear_vector, &vector->block);
 	vector_is_well(&s);
 	UT_EQ(0, vector->block);
-	storm_end(&s);
+	container_end(&s);
 }

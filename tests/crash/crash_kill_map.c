@@ -149,9 +149,9 @@ UT_TEST(map, UT_EACH)
 {
 	struct storm s;
 
-	storm_begin(&s);
+	container_begin(&s);
 	storm(&s, map_body, map_too, map_is_well);
-	storm_end(&s);
+	container_end(&s);
 }
 
 /* A map of its own, made, filled so that it grows, and destroyed. */
@@ -186,9 +186,9 @@ UT_TEST(maps, UT_EACH)
 {
 	struct storm s;
 
-	storm_begin(&s);
+	container_begin(&s);
 	storm(&s, maps_body, nothing, no_map_is_left);
-	storm_end(&s);
+	container_end(&s);
 }
 
 /* ---- at the very moment ---- */
@@ -238,7 +238,7 @@ UT_TEST(map_at_the_change, UT_ONCE)
 	uint64_t key, n = 0;
 	uint64_t *bucket;
 
-	storm_begin(&s);
+	container_begin(&s);
 	shard = &((struct lshmi_map *)s.map)->shards[0];
 	/* keys of one shard are seldom below KEYS: a seed that suits */
 	((struct lshmi_map *)s.map)->seed[0] = 1;
@@ -262,5 +262,5 @@ UT_TEST(map_at_the_change, UT_ONCE)
 	}
 	map_at(&s, first_shard_key(&s, n), 8, &shard->table);
 	UT_CMP(lshm_offset(s.region, table), !=, shard->table);
-	storm_end(&s);
+	container_end(&s);
 }

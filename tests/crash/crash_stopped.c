@@ -9,39 +9,8 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 
 /* ---- a rescuer in the midst of it ---- */
-
-struct slot_watch {
-	struct lshmi_slot *slot;
-	uint64_t more; /* instructions to go on after that */
-};
-
-static uint64_t slot_state(const struct lshmi_slot *slot)
-{
-	return lshmi_load_relaxed(&slot->word) & 3;
-}
-
-/* Some way into a sweep; or it is over. */
-static bool is_reaping(void *arg)
-{
-	struct slot_watch *w = arg;
-	uint64_t state = slot_state(w->slot);
-
-	return state == LSHMI_SLOT_FREE ||
-	       (state == LSHMI_SLOT_REAPING && w->more-- == 0);
-}
-
-static void reaps_body(struct lshm_region *region, int fd, void *arg)
-{
-	/* its lane; a slab of such blocks has few words to be swept */
-	UT_OK(lshm_free(region, lshm_alloc(region, 6000)));
-	crash_mark();
-	lshm_region_reap(region);
-	ut_say(fd, 0);
-	ut_hear(fd);
-}
 
 /*
  * A rescuer is in the midst of a sweep. False: it was through before it came
@@ -364,11 +333,6 @@ UT_TEST(killed_while_moving_in, UT_EACH)
 
 /* ---- the library's own locks ---- */
 
-static bool word_is_set(void *arg)
-{
-	return lshmi_load_relaxed((uint64_t *)arg) != 0;
-}
-
 static void needs_pages_body(struct lshm_region *region, int fd, void *arg)
 {
 	UT_OK(lshm_free(region, lshm_alloc(region, 6000)));
@@ -448,22 +412,49 @@ UT_TEST(directory_lock_holder_stopped, UT_ONCE)
 	lock_holder(needs_directory_body, false);
 }
 
-static void locks_body(struct lshm_region *region, int fd, void *arg)
+/* That somebody is stopped is not a lack of memory, whoever needs some. */
+UT_TEST(stopped_heap_is_not_full, UT_EACH)
 {
-	struct shared *shared = find(region);
+	static const char large[300000];
+	struct shared *shared;
+	struct lshm_region *region = create(&shared);
+	struct lshm_channel_opts opts =
+	    LSHM_CHANNEL_OPTS(.max_message = sizeof(large));
+	struct lshm_producer *out = producer(region, "c", &opts);
+	struct lshm_consumer *in = consumer(region, "c", &opts);
+	struct ut_child child = ut_spawn(region, 0, needs_pages_body, NULL);
+	struct lshm_vector *vector;
+	struct lshm_map *map;
+	void *loan;
 
-	UT_OK(lshm_mutex_lock(region, &shared->mutex, UT_SOON));
-	ut_say(fd, 0);
-	pause();
-}
-
-static void locks_other_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct shared *shared = find(region);
-
-	UT_OK(lshm_mutex_lock(region, &shared->other_mutex, UT_SOON));
-	ut_say(fd, 0);
-	pause();
+	UT_OK(lshm_object_create(region, "vector", "vector", sizeof(*vector),
+	    NULL, NULL, (void **)&vector));
+	vector->element = sizeof(large);
+	UT_OK(lshm_map_create(region, "map", &map));
+	UT_OK(send_number(out, 1, UT_SOON)); /* consumers have it to take */
+	UT_OK(lshm_mutex_lock(region, &shared->mutex, LSHM_NOW));
+	crash_await_mark(&child);
+	UT_TRUE(crash_step(
+	    &child, word_is_set, &crash_header(region)->heap_lock.word));
+	crash_leave_stopped(&child);
+	UT_ERR(-EAGAIN,
+	    lshm_object_create(
+		region, "y", "test", sizeof(large), NULL, NULL, NULL),
+	    "heap lock", "stopped");
+	UT_ERR(-EAGAIN, lshm_vector_push(region, &shared->mutex, vector, large),
+	    "heap lock", "stopped");
+	UT_ERR(-EAGAIN,
+	    lshm_map_put(region, map, "key", 3, large, sizeof(large)),
+	    "heap lock", "stopped");
+	UT_ERR(-EAGAIN,
+	    lshm_producer_loan(out, sizeof(large), LSHM_FOREVER, &loan),
+	    "heap lock", "stopped");
+	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
+	ut_kill(&child);
+	UT_OK(lshm_producer_loan(out, sizeof(large), LSHM_FOREVER, &loan));
+	lshm_consumer_close(in);
+	lshm_producer_close(out);
+	lshm_region_close(region);
 }
 
 struct asker {
@@ -482,20 +473,6 @@ static void *asks(void *arg)
 	return NULL;
 }
 
-static void await_sleep(pid_t tid)
-{
-	char path[64], state = 0;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
-	while (state != 'S') {
-		FILE *stat = fopen(path, "r");
-
-		UT_SOME(stat);
-		UT_EQ(1, fscanf(stat, "%*d %*s %c", &state));
-		fclose(stat);
-	}
-}
-
 static uint64_t lane_in(const struct lshm_mutex *mutex)
 {
 	return lshmi_load_relaxed(&mutex->word) & ~UINT64_C(1);
@@ -508,7 +485,7 @@ UT_TEST(much_wanted_lock, UT_ONCE)
 	struct lshm_region *region = create(&shared);
 	uint64_t *word = &crash_header(region)->directory_lock.word, owners[2];
 	struct ut_child first = ut_spawn(region, 0, locks_body, NULL);
-	struct ut_child second = ut_spawn(region, 0, locks_other_body, NULL);
+	struct ut_child second = ut_spawn(region, 0, locks_body, "other");
 	struct asker a = {.region = region, .ret = 1};
 	pthread_t thread;
 	uint64_t start;
@@ -523,7 +500,7 @@ UT_TEST(much_wanted_lock, UT_ONCE)
 	UT_EQ(0, pthread_create(&thread, NULL, asks, &a));
 	while (!lshmi_load_acquire((uint32_t *)&a.tid))
 		sched_yield();
-	await_sleep(a.tid);
+	ut_wait_asleep(a.tid);
 	lshmi_store_release(word, owners[1] | 1);
 	in_time = milliseconds() - start < 900;
 	while (milliseconds() - start < 1500)
@@ -534,202 +511,6 @@ UT_TEST(much_wanted_lock, UT_ONCE)
 		UT_OK(a.ret);
 	ut_kill(&first);
 	ut_kill(&second);
-	lshm_region_close(region);
-}
-
-/* ---- what a late-comer may not touch ---- */
-
-static void attaches_other_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct shared *shared = find(region);
-	void *block = lshm_alloc(region, 100);
-
-	UT_SOME(block);
-	crash_fill(block, 96, 1);
-	UT_OK(lshm_mutex_lock(region, &shared->other_mutex, UT_SOON));
-	crash_mark();
-	UT_OK(lshm_attach(
-	    region, &shared->other_mutex, &shared->other_field, block));
-}
-
-static bool at_once(void *arg)
-{
-	return true;
-}
-
-/*
- * A lock's owner is dead and reaped, and its lane is a living one's by now, who
- * is in the midst of a replacement elsewhere. Who takes the lock over decides
- * what the dead one had begun, and must not decide for the living one.
- */
-UT_TEST(lane_used_anew, UT_EACH)
-{
-	struct shared *shared;
-	struct lshm_region *region = create(&shared);
-	struct crash_books books = CRASH_BOOKS(region);
-	struct ut_child first = ut_spawn(region, 0, locks_body, NULL), second;
-	uint32_t lane;
-
-	ut_hear(first.fd);
-	ut_kill(&first);
-	UT_EQ(1, lshm_region_reap(region));
-	lane = (uint32_t)(shared->mutex.word >> 1 & 0xffff) - 1;
-	second = ut_spawn(region, 0, attaches_other_body, NULL);
-	crash_await_mark(&second);
-	UT_EQ(crash_slot_of(region, second.pid) + 1,
-	    crash_lane(region, lane)->word & 0xffff);
-	/* pending, and the field not yet written */
-	while ((crash_lane(region, lane)->intent & LSHMI_INTENT_STATE) !=
-	       LSHMI_INTENT_PENDING)
-		UT_TRUE(crash_step(&second, at_once, NULL));
-	UT_EQ(0, shared->other_field);
-	UT_EQ(
-	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
-	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
-	UT_TRUE(crash_step(&second, word_is_set, (void *)&shared->other_field));
-	ut_kill(&second);
-	UT_EQ(1, lshm_region_reap(region));
-	UT_EQ(LSHM_OWNER_DIED,
-	    lshm_mutex_lock(region, &shared->other_mutex, UT_SOON));
-	UT_CMP(
-	    lshm_usable_size(region, lshm_at(region, shared->other_field, 1)),
-	    >=, 100);
-	free_field(region, &shared->other_mutex, &shared->other_field);
-	UT_OK(lshm_mutex_unlock(region, &shared->other_mutex));
-	CRASH_BALANCED(region, &books);
-	lshm_region_close(region);
-}
-
-static void replaces_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct shared *shared = find(region);
-	void *block = lshm_alloc(region, 100), *old;
-
-	UT_SOME(block);
-	crash_fill(block, 96, 2);
-	UT_OK(lshm_mutex_lock(region, &shared->mutex, UT_SOON));
-	crash_mark();
-	UT_OK(
-	    lshm_replace(region, &shared->mutex, &shared->field, block, &old));
-}
-
-struct field_watch {
-	struct shared *shared;
-	struct lshmi_lane_rec *lane;
-	lshm_off old;
-	bool changed;
-};
-
-/* In the midst of a replacement: before the field changes, or after. */
-static bool is_torn(void *arg)
-{
-	struct field_watch *w = arg;
-	uint64_t field = lshmi_load_relaxed(&w->shared->field);
-
-	return w->changed ? field != w->old
-			  : (lshmi_load_relaxed(&w->lane->intent) &
-				LSHMI_INTENT_STATE) == LSHMI_INTENT_PENDING;
-}
-
-/*
- * Its rescuer stops before it has looked at the field; who takes the lock over
- * changes the field meanwhile.
- */
-static void torn(bool changed)
-{
-	struct shared *shared;
-	struct lshm_region *region = create(&shared);
-	struct crash_books books = CRASH_BOOKS(region);
-	struct field_watch watch = {.shared = shared, .changed = changed};
-	struct slot_watch slot = {0};
-	struct ut_child child, rescuer;
-	uint32_t lane;
-
-	attach_block(region, shared, 1);
-	watch.old = shared->field;
-	child = ut_spawn(region, 0, replaces_body, NULL);
-	crash_await_mark(&child);
-	lane = (uint32_t)(shared->mutex.word >> 1 & 0xffff) - 1;
-	watch.lane = crash_lane(region, lane);
-	UT_TRUE(crash_step(&child, is_torn, &watch));
-	slot.slot = crash_slot(region, crash_slot_of(region, child.pid));
-	rescuer = ut_spawn(region, 0, reaps_body, NULL);
-	crash_await_mark(&rescuer);
-	ut_kill(&child);
-	UT_TRUE(crash_step(&rescuer, is_reaping, &slot));
-	UT_EQ(LSHMI_SLOT_REAPING, slot_state(slot.slot));
-	UT_EQ(
-	    LSHM_OWNER_DIED, lshm_mutex_lock(region, &shared->mutex, UT_SOON));
-	UT_EQ(changed, shared->field != watch.old);
-	free_field(region, &shared->mutex, &shared->field);
-	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
-	attach_block(region, shared, 3);
-	crash_let_go(&rescuer);
-	ut_hear(rescuer.fd);
-	ut_say(rescuer.fd, 0);
-	ut_join(&rescuer);
-	UT_OK(lshm_mutex_lock(region, &shared->mutex, UT_SOON));
-	free_field(region, &shared->mutex, &shared->field);
-	UT_OK(lshm_mutex_unlock(region, &shared->mutex));
-	books.lanes = 1;
-	CRASH_BALANCED(region, &books);
-	lshm_region_close(region);
-}
-
-UT_TEST(decided_before_the_field_changed, UT_EACH)
-{
-	torn(false);
-}
-
-UT_TEST(decided_after_the_field_changed, UT_EACH)
-{
-	torn(true);
-}
-
-static void closes_end_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct lshm_producer *out = producer(region, "c", &broadcast);
-
-	crash_mark();
-	lshm_producer_close(out);
-	ut_say(fd, 0);
-	ut_hear(fd);
-}
-
-static bool word_is_clear(void *arg)
-{
-	return !word_is_set(arg);
-}
-
-/*
- * A producer that closes has left as soon as others may remove the channel: it
- * must not touch the memory after that, which may be somebody else's by then.
- */
-UT_TEST(closed_end_touches_nothing, UT_ONCE)
-{
-	struct shared *shared;
-	struct lshm_region *region = create(&shared);
-	struct lshm_producer *out = producer(region, "c", &broadcast);
-	struct ut_child child = ut_spawn(region, 0, closes_end_body, NULL);
-	struct lshmi_channel *channel;
-	static const char zero[8192];
-	void *block;
-
-	crash_await_mark(&child);
-	UT_OK(lshm_object_open(
-	    region, "c", LSHM_CHANNEL_TYPE, 0, (void **)&channel));
-	lshm_producer_close(out);
-	UT_TRUE(crash_step(
-	    &child, word_is_clear, &channel->ends[LSHMI_PRODUCER][1].word));
-	UT_OK(lshm_channel_remove(region, "c"));
-	memset(channel, 0, sizeof(zero));
-	crash_let_go(&child);
-	ut_hear(child.fd);
-	UT_TRUE(memcmp(channel, zero, sizeof(zero)) == 0);
-	ut_say(child.fd, 0);
-	ut_join(&child);
-	block = lshm_alloc(region, sizeof(zero));
-	UT_OK(lshm_free(region, block));
 	lshm_region_close(region);
 }
 
@@ -803,52 +584,4 @@ UT_TEST(opening_the_door_keeps_nobody_out, UT_EACH)
 	ut_say(reader.fd, 0);
 	ut_join(&reader);
 	lshm_region_close(region);
-}
-
-/* ---- what others may have freed ---- */
-
-static void signals_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct {
-		struct lshm_mutex mutex;
-		struct lshm_cond cond;
-	} * q;
-
-	UT_OK(lshm_object_open(region, "q", "q", 0, (void **)&q));
-	UT_OK(lshm_mutex_lock(region, &q->mutex, UT_SOON));
-	UT_OK(lshm_cond_signal(region, &q->cond));
-	crash_mark();
-	UT_OK(lshm_mutex_unlock(region, &q->mutex));
-	ut_say(fd, 0);
-	ut_hear(fd);
-}
-
-/*
- * Whoever gets the lock may free the memory in which it lies: who gives it up
- * has written its last there, also if it has yet to wake somebody.
- */
-UT_TEST(unlock_touches_nothing_after, UT_ONCE)
-{
-	for (int waiters = 0; waiters < 2; waiters++) {
-		struct shared *shared;
-		struct lshm_region *region = create(&shared);
-		struct ut_child child;
-		uint64_t *q;
-
-		UT_OK(lshm_object_create(
-		    region, "q", "q", 24, NULL, NULL, (void **)&q));
-		child = ut_spawn(region, 0, signals_body, NULL);
-		crash_await_mark(&child);
-		q[0] |= (uint64_t)waiters;
-		UT_TRUE(crash_step(&child, word_is_clear, q));
-		for (int i = 0; i < 3; i++)
-			q[i] = 0x0102030405060708 * (uint64_t)(i + 1);
-		crash_let_go(&child);
-		ut_hear(child.fd);
-		for (int i = 0; i < 3; i++)
-			UT_EQ(0x0102030405060708 * (uint64_t)(i + 1), q[i]);
-		ut_say(child.fd, 0);
-		ut_join(&child);
-		lshm_region_close(region);
-	}
 }

@@ -12,6 +12,8 @@
 
 #include "scene.h"
 
+#include "../../libshm/atomic.h"
+
 /* What the survivor knows; the children start with a copy. */
 struct storm {
 	struct lshm_region *region;
@@ -24,6 +26,11 @@ struct storm {
 	struct lshm_producer *out;
 	struct lshm_consumer *in;
 	uint64_t next; /* the sequence it expects */
+	/* of those of containers; see containers.h */
+	struct box *box;
+	struct lshm_map *map;
+	struct notes *notes;
+	const uint64_t *done; /* calls children have made; or NULL */
 };
 
 static inline void storm_begin(struct storm *s)
@@ -35,9 +42,16 @@ static inline void storm_begin(struct storm *s)
 	s->books = CRASH_BOOKS(s->region);
 }
 
+/* Has any of those that are counted been done? */
+static inline bool any_done(const struct storm *s)
+{
+	return !s->done || lshmi_load_relaxed(s->done) > 0;
+}
+
 /*
  * Kill one child after the other, in the midst of @body; the survivor does
- * @meanwhile until then, and @afterwards, when the dead one has been reaped.
+ * @meanwhile until then, and @afterwards, when the dead one may have been
+ * reaped or not.
  */
 static inline void storm(struct storm *s, ut_body *body,
     void (*meanwhile)(struct storm *s), void (*afterwards)(struct storm *s))
@@ -46,18 +60,26 @@ static inline void storm(struct storm *s, ut_body *body,
 	    ut_scale(ut_backend->id == LSHM_BACKEND_POSIX ? 400 : 80);
 
 	for (s->kills = 0; s->kills < rounds; s->kills++) {
-		struct ut_child child = ut_spawn(s->region, 0, body, s);
+		bool last = s->kills + 1 == rounds;
+		struct ut_child child;
 		uint64_t end;
 
+		/* what one child does is not what the one before did */
+		s->seed = ut_random(&s->seed);
+		child = ut_spawn(s->region, 0, body, s);
 		ut_hear(child.fd);
 		end = microseconds() + ut_random(&s->seed) % 1500;
 		do
 			meanwhile(s);
-		while (microseconds() < end);
+		while (microseconds() < end || /* on slow machines, at last */
+		       (last && !any_done(s)));
 		ut_kill(&child);
-		lshm_region_reap(s->region);
+		/* sometimes what it held is met before the reaping */
+		if (ut_random(&s->seed) % 2)
+			lshm_region_reap(s->region);
 		afterwards(s);
 	}
+	UT_TRUE(any_done(s));
 }
 
 static inline void balanced(struct storm *s)

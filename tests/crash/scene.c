@@ -6,6 +6,8 @@
 
 #include <time.h>
 
+#include "../../libshm/atomic.h"
+
 struct shared *make_shared(struct lshm_region *region)
 {
 	struct shared *shared;
@@ -94,6 +96,52 @@ void free_field(
 	UT_OK(lshm_detach(region, mutex, field, &block));
 	CRASH_WHOLE(block, 96);
 	UT_OK(lshm_free(region, block));
+}
+
+void locks_body(struct lshm_region *region, int fd, void *other)
+{
+	struct shared *shared = find(region);
+
+	UT_OK(lshm_mutex_lock(
+	    region, other ? &shared->other_mutex : &shared->mutex, UT_SOON));
+	ut_say(fd, 0);
+	pause();
+}
+
+void reaps_body(struct lshm_region *region, int fd, void *arg)
+{
+	/* its lane; a slab of such blocks has few words to be swept */
+	UT_OK(lshm_free(region, lshm_alloc(region, 6000)));
+	crash_mark();
+	lshm_region_reap(region);
+	ut_say(fd, 0);
+	ut_hear(fd);
+}
+
+/* ---- where to step to ---- */
+
+bool word_is_set(void *arg)
+{
+	return lshmi_load_relaxed((uint64_t *)arg) != 0;
+}
+
+bool word_is_clear(void *arg)
+{
+	return !word_is_set(arg);
+}
+
+uint64_t slot_state(const struct lshmi_slot *slot)
+{
+	return lshmi_load_relaxed(&slot->word) & 3;
+}
+
+bool is_reaping(void *arg)
+{
+	struct slot_watch *w = arg;
+	uint64_t state = slot_state(w->slot);
+
+	return state == LSHMI_SLOT_FREE ||
+	       (state == LSHMI_SLOT_REAPING && w->more-- == 0);
 }
 
 /* ---- a victim ---- */

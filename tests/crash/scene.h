@@ -39,6 +39,25 @@ void attach_block(
 void free_field(
     struct lshm_region *region, struct lshm_mutex *mutex, lshm_off *field);
 
+/** Children: who locks mutex (@other: not NULL, other_mutex), and keeps it; */
+void locks_body(struct lshm_region *region, int fd, void *other);
+/** and who reaps, from its mark on. */
+void reaps_body(struct lshm_region *region, int fd, void *arg);
+
+/** Where to step to: @arg is a word in the region, which is or is not 0; */
+bool word_is_set(void *arg);
+bool word_is_clear(void *arg);
+
+/** or a sweep of this slot, some way into it, or that it is over. */
+struct slot_watch {
+	struct lshmi_slot *slot;
+	uint64_t more; /* instructions to go on after that */
+};
+
+bool is_reaping(void *arg);
+/** LSHMI_SLOT_... */
+uint64_t slot_state(const struct lshmi_slot *slot);
+
 /**
  * struct victim - a child that holds a lock, a block in a field, drafts, two of
  * the channel's four messages and a loan; and then does as it was told

@@ -118,7 +118,7 @@ pid_t xp_pid(void);
 
 #ifndef XP_OUTSIDE
 #define calloc(n, size)		      xp_calloc(n, size)
-#define posix_memalign(at, align, n)  (*(at) = xp_calloc(1, n), 0)
+#define aligned_alloc(align, n)	      xp_calloc(1, n)
 #define realloc(block, size)	      xp_realloc(block, size)
 #define free(block)		      ((void)(block))
 #define mmap(at, size, prot, f, d, o) ((void)(at), xp_mmap(size, prot))

@@ -7,21 +7,13 @@
 
 #include "unit.h"
 
-static inline struct lshm_region_info stat_of(struct lshm_region *region)
-{
-	struct lshm_region_info info;
-
-	UT_OK(lshm_region_stat(region, &info));
-	return info;
-}
-
 /** The participant with this pid, or one whose state is FREE. */
 static inline struct lshm_participant_info find(
     struct lshm_region *region, pid_t pid)
 {
 	struct lshm_participant_info info;
 
-	for (uint32_t i = 0; i < stat_of(region).max_participants; i++) {
+	for (uint32_t i = 0; i < ut_info(region).max_participants; i++) {
 		UT_OK(lshm_region_participant(region, i, &info));
 		UT_EQ(i, info.slot);
 		if (info.state != LSHM_PARTICIPANT_FREE &&

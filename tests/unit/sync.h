@@ -74,29 +74,6 @@ static inline void sync_await_sleep(
 	}
 }
 
-/** Wait until children that have a ticket really sleep. */
-static inline void sync_await_still(const struct ut_child *children, size_t n)
-{
-	int64_t limit = UT_SOON;
-
-	for (size_t i = 0; i < n; i++) {
-		char state = 0;
-
-		while (state != 'S') {
-			char path[64];
-			FILE *stat;
-
-			snprintf(path, sizeof(path), "/proc/%d/stat",
-			    (int)children[i].pid);
-			stat = fopen(path, "r");
-			UT_TRUE(stat);
-			UT_EQ(1, fscanf(stat, "%*d (%*[^)]) %c", &state));
-			fclose(stat);
-			UT_TRUE(lshm_deadline_ms(0) < limit);
-		}
-	}
-}
-
 /** A number that others change. */
 #define SYNC_LOAD(word) (*(volatile uint64_t *)&(word))
 

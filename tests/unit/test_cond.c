@@ -165,7 +165,8 @@ UT_TEST(each_signal_wakes_one, UT_EACH)
 		sync_tell(&children[0], WAIT);
 		sync_tell(&children[1], WAIT);
 		sync_await_sleep(&s->cond.waiters, sleeps, 2);
-		sync_await_still(children, 2);
+		for (int i = 0; i < 2; i++)
+			ut_wait_asleep(children[i].pid);
 		add(region, s, 2);
 		UT_OK(lshm_cond_signal(region, &s->cond));
 		UT_OK(lshm_cond_signal(region, &s->cond));

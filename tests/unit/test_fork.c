@@ -79,7 +79,7 @@ UT_TEST(fork_child_is_refused_observers_too, UT_EACH)
 	struct ut_child child = ut_spawn(NULL, 0, inherited_body, observer);
 
 	ut_join(&child);
-	UT_EQ(1, stat_of(observer).participants);
+	UT_EQ(1, ut_info(observer).participants);
 	lshm_region_close(observer);
 	lshm_region_close(region);
 }

@@ -1,46 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_heap.c - memory inside a region; see heap.h
+ *
+ * Blocks that fields refer to are in test_attach.c.
  */
-#include "unit.h"
+#include "blocks.h"
 
-#include <signal.h>
 #include <time.h>
-
-/* Options of a region that cannot grow. */
-#define FIXED(bytes) \
-	(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = (bytes)))
-
-static struct lshm_heap_info stat_of(struct lshm_region *region)
-{
-	struct lshm_heap_info info;
-
-	memset(&info, 0xff, sizeof(info));
-	UT_OK(lshm_heap_stat(region, &info));
-	UT_EQ(info.total_bytes,
-	    info.free_bytes + info.slab_bytes + info.run_bytes);
-	UT_CMP(info.largest_free_bytes, <=, info.free_bytes);
-	UT_CMP(info.total_bytes, <=, info.max_bytes);
-	UT_CMP(info.orphan_slabs, <=, info.slabs);
-	return info;
-}
-
-static void fill(void *block, size_t size, uint64_t tag)
-{
-	uint8_t *bytes = block;
-
-	for (size_t i = 0; i < size; i++)
-		bytes[i] = (uint8_t)(tag + i * 7);
-}
-
-static void check(const void *block, size_t size, uint64_t tag)
-{
-	const uint8_t *bytes = block;
-
-	for (size_t i = 0; i < size; i++)
-		if (bytes[i] != (uint8_t)(tag + i * 7))
-			UT_EQ((uint8_t)(tag + i * 7), bytes[i]);
-}
 
 /* ---- one block ---- */
 
@@ -71,8 +37,8 @@ UT_TEST(every_size, UT_EACH)
 	for (size_t power = 16; power <= 16 * MIB; power *= 2)
 		for (size_t d = 0; d < 3; d++)
 			one_block(region, power - 1 + d);
-	UT_EQ(0, stat_of(region).draft_blocks);
-	UT_EQ(0, stat_of(region).run_bytes);
+	UT_EQ(0, heap_stat(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).run_bytes);
 	lshm_region_close(region);
 }
 
@@ -91,9 +57,9 @@ UT_TEST(a_large_one, UT_EACH)
 	UT_CMP(lshm_usable_size(region, block), >=, 256 * MIB);
 	block[0] = 1;
 	block[256 * MIB - 1] = 2;
-	UT_EQ(1, stat_of(region).draft_blocks);
+	UT_EQ(1, heap_stat(region).draft_blocks);
 	UT_OK(lshm_free(region, block));
-	UT_EQ(0, stat_of(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).draft_blocks);
 	UT_SOME(block = lshm_alloc(region, 256 * MIB));
 	UT_OK(lshm_free(region, block));
 	lshm_region_close(region);
@@ -146,15 +112,15 @@ UT_TEST(aligned, UT_EACH)
 				     other, lshm_offset(region, blocks[i]), 1) %
 				     alignment);
 			UT_CMP(lshm_usable_size(region, blocks[i]), >=, size);
-			fill(blocks[i], size, i);
+			block_fill(blocks[i], size, i);
 		}
 		for (size_t i = 0; i < UT_COUNT(blocks); i++) {
-			check(blocks[i], sizes[i / 2], i);
+			block_check(blocks[i], sizes[i / 2], i);
 			UT_OK(lshm_free(region, blocks[i]));
 		}
 	}
-	UT_EQ(0, stat_of(region).draft_blocks);
-	UT_EQ(0, stat_of(region).run_bytes);
+	UT_EQ(0, heap_stat(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).run_bytes);
 	lshm_region_close(other);
 	lshm_region_close(region);
 }
@@ -178,17 +144,6 @@ struct block {
 	uint64_t tag;
 };
 
-static size_t random_size(uint64_t *seed)
-{
-	uint64_t kind = ut_random(seed) % 100;
-
-	if (kind < 70)
-		return ut_random(seed) % 512;
-	if (kind < 95)
-		return ut_random(seed) % (32 * KIB);
-	return ut_random(seed) % (512 * KIB);
-}
-
 /* Allocate and free at random; no block ever changes but by its holder. */
 static void play(struct lshm_region *region, uint64_t seed, uint64_t steps)
 {
@@ -198,12 +153,12 @@ static void play(struct lshm_region *region, uint64_t seed, uint64_t steps)
 		struct block *b = &blocks[ut_random(&seed) % UT_COUNT(blocks)];
 
 		if (b->address) {
-			check(b->address, b->size, b->tag);
+			block_check(b->address, b->size, b->tag);
 			UT_OK(lshm_free(region, b->address));
 			b->address = NULL;
 			continue;
 		}
-		b->size = random_size(&seed);
+		b->size = block_size(&seed);
 		b->tag = ut_random(&seed);
 		b->address =
 		    ut_random(&seed) % 8
@@ -211,14 +166,14 @@ static void play(struct lshm_region *region, uint64_t seed, uint64_t steps)
 			: lshm_alloc_aligned(region,
 			      UINT64_C(1) << ut_random(&seed) % 17, b->size);
 		if (b->address)
-			fill(b->address, b->size, b->tag);
+			block_fill(b->address, b->size, b->tag);
 		else
 			UT_TRUE(strcasestr(lshm_error(), "heap is full"));
 	}
 	for (size_t i = 0; i < UT_COUNT(blocks); i++) {
 		if (!blocks[i].address)
 			continue;
-		check(blocks[i].address, blocks[i].size, blocks[i].tag);
+		block_check(blocks[i].address, blocks[i].size, blocks[i].tag);
 		UT_OK(lshm_free(region, blocks[i].address));
 		blocks[i].address = NULL;
 	}
@@ -229,9 +184,9 @@ UT_TEST(random_blocks, UT_EACH)
 	struct lshm_region *region = ut_create(UT_SMALL);
 
 	play(region, ut_seed(), ut_scale(10000));
-	UT_EQ(0, stat_of(region).draft_blocks);
-	UT_EQ(0, stat_of(region).draft_bytes);
-	UT_EQ(0, stat_of(region).run_bytes);
+	UT_EQ(0, heap_stat(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).draft_bytes);
+	UT_EQ(0, heap_stat(region).run_bytes);
 	lshm_region_close(region);
 }
 
@@ -241,8 +196,8 @@ UT_TEST(random_blocks_in_a_small_heap, UT_EACH)
 	struct lshm_region *region = ut_create(FIXED(2 * MIB));
 
 	play(region, ut_seed(), ut_scale(10000));
-	UT_EQ(0, stat_of(region).draft_blocks);
-	UT_EQ(0, stat_of(region).run_bytes);
+	UT_EQ(0, heap_stat(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).run_bytes);
 	lshm_region_close(region);
 }
 
@@ -261,9 +216,9 @@ UT_TEST(random_blocks_of_several_processes, UT_EACH)
 		children[i] = ut_spawn(region, 0, play_body, &seed);
 	for (size_t i = 0; i < UT_COUNT(children); i++)
 		ut_join(&children[i]);
-	UT_EQ(0, stat_of(region).draft_blocks);
-	UT_EQ(0, stat_of(region).run_bytes);
-	UT_EQ(0, stat_of(region).attached_blocks);
+	UT_EQ(0, heap_stat(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).run_bytes);
+	UT_EQ(0, heap_stat(region).attached_blocks);
 	lshm_region_close(region);
 }
 
@@ -272,7 +227,7 @@ UT_TEST(neighbours_join, UT_EACH)
 {
 	struct lshm_region *region = ut_create(FIXED(8 * MIB));
 	uint64_t seed = ut_seed();
-	uint64_t largest = stat_of(region).largest_free_bytes;
+	uint64_t largest = heap_stat(region).largest_free_bytes;
 	void *blocks[16];
 
 	for (int round = 0; round < 20; round++) {
@@ -284,7 +239,7 @@ UT_TEST(neighbours_join, UT_EACH)
 			UT_OK(lshm_free(region, blocks[pick]));
 			blocks[pick] = blocks[i - 1];
 		}
-		UT_EQ(largest, stat_of(region).largest_free_bytes);
+		UT_EQ(largest, heap_stat(region).largest_free_bytes);
 	}
 	lshm_region_close(region);
 }
@@ -295,7 +250,7 @@ UT_TEST(figures, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
 	struct lshm_region_info info;
-	struct lshm_heap_info heap = stat_of(region);
+	struct lshm_heap_info heap = heap_stat(region);
 	void *small, *large;
 
 	UT_OK(lshm_region_stat(region, &info));
@@ -307,7 +262,7 @@ UT_TEST(figures, UT_EACH)
 	UT_SOME(small = lshm_alloc(region, 100));
 	UT_SOME(large = lshm_alloc(region, 600 * KIB));
 	UT_CMP(lshm_offset(region, small), >=, info.heap_offset);
-	heap = stat_of(region);
+	heap = heap_stat(region);
 	UT_EQ(2, heap.draft_blocks);
 	UT_EQ(lshm_usable_size(region, small) + lshm_usable_size(region, large),
 	    heap.draft_bytes);
@@ -316,12 +271,12 @@ UT_TEST(figures, UT_EACH)
 	UT_CMP(heap.slab_bytes, >, 0);
 	UT_CMP(heap.run_bytes, >=, 600 * KIB);
 	UT_OK(lshm_object_create(region, "o", "t", 50, NULL, NULL, NULL));
-	UT_EQ(2, stat_of(region).draft_blocks);
-	UT_EQ(1, stat_of(region).attached_blocks);
-	UT_CMP(stat_of(region).attached_bytes, >=, 50);
+	UT_EQ(2, heap_stat(region).draft_blocks);
+	UT_EQ(1, heap_stat(region).attached_blocks);
+	UT_CMP(heap_stat(region).attached_bytes, >=, 50);
 	UT_OK(lshm_free(region, small));
 	UT_OK(lshm_free(region, large));
-	heap = stat_of(region);
+	heap = heap_stat(region);
 	UT_EQ(0, heap.draft_blocks);
 	UT_EQ(0, heap.draft_bytes);
 	UT_EQ(0, heap.run_bytes);
@@ -343,7 +298,7 @@ UT_TEST(double_free, UT_EACH)
 		UT_OK(lshm_free(region, block));
 		UT_ERR(-EINVAL, lshm_free(region, block), "block");
 		UT_ERR(-EINVAL, lshm_free(region, block), "block");
-		UT_EQ(0, stat_of(region).draft_blocks);
+		UT_EQ(0, heap_stat(region).draft_blocks);
 	}
 	lshm_region_close(region);
 }
@@ -383,7 +338,7 @@ UT_TEST(foreign_pointers, UT_EACH)
 	UT_OK(lshm_region_stat(region, &info));
 	for (uint64_t off = 0; off < info.size; off += 509)
 		UT_CMP((uint64_t)-lshm_free(region, base + off), ==, EINVAL);
-	UT_EQ(0, stat_of(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).draft_blocks);
 	lshm_region_close(other);
 	lshm_region_close(region);
 }
@@ -395,13 +350,13 @@ static void allocate_body(struct lshm_region *region, int fd, void *arg)
 
 	for (size_t i = 0; i < UT_COUNT(sizes); i++) {
 		UT_SOME(blocks[i] = lshm_alloc(region, sizes[i]));
-		fill(blocks[i], sizes[i], i);
+		block_fill(blocks[i], sizes[i], i);
 		ut_say(fd, lshm_offset(region, blocks[i]));
 	}
 	ut_say(fd, 0);
 	ut_hear(fd);
 	for (size_t i = 0; i < UT_COUNT(sizes); i++) {
-		check(blocks[i], sizes[i], i);
+		block_check(blocks[i], sizes[i], i);
 		UT_OK(lshm_free(region, blocks[i]));
 	}
 	ut_say(fd, 0);
@@ -421,10 +376,10 @@ UT_TEST(drafts_of_another_process, UT_EACH)
 		UT_ERR(-EPERM, lshm_free(region, block), "draft");
 		UT_CMP(lshm_usable_size(region, block), >, 0);
 	}
-	UT_EQ(n, stat_of(region).draft_blocks);
+	UT_EQ(n, heap_stat(region).draft_blocks);
 	ut_say(child.fd, 0);
 	ut_hear(child.fd);
-	UT_EQ(0, stat_of(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).draft_blocks);
 	ut_say(child.fd, 0);
 	ut_join(&child);
 	lshm_region_close(region);
@@ -471,14 +426,14 @@ UT_TEST(out_of_memory, UT_EACH)
 		unsigned int n = exhaust(region, sizes[i], &chain);
 
 		UT_CMP(n * sizes[i], >, 5 * MIB / 2); /* it was used well */
-		before = stat_of(region);
+		before = heap_stat(region);
 		UT_NULL(lshm_alloc(region, sizes[i]), "full");
 		UT_NULL(lshm_alloc(region, 8 * MIB), "full");
 		UT_NULL(lshm_alloc(region, enormous));
 		UT_NULL(lshm_alloc(region, enormous - 65536));
 		UT_ERR(-ENOMEM, lshm_object_create(region, "o", "t", 8 * MIB,
 				    NULL, NULL, NULL));
-		after = stat_of(region);
+		after = heap_stat(region);
 		UT_EQ(0, memcmp(&before, &after, sizeof(before)));
 		UT_EQ(n, after.draft_blocks);
 		/* one freed is one to be had */
@@ -489,7 +444,7 @@ UT_TEST(out_of_memory, UT_EACH)
 		*block = chain;
 		chain = block;
 		free_chain(region, &chain);
-		UT_EQ(0, stat_of(region).draft_blocks);
+		UT_EQ(0, heap_stat(region).draft_blocks);
 		/* and about as many as before, again: how memory is cut into
 		 * slabs depends on what was there */
 		UT_CMP(exhaust(region, sizes[i], &chain), >=, n - n / 16);
@@ -544,8 +499,8 @@ UT_TEST(grows_up_to_the_limit, UT_EACH)
 	UT_CMP(n * 100 * KIB, >, 4 * MIB);
 	UT_OK(lshm_region_stat(region, &info));
 	UT_EQ(6 * MIB, info.size);
-	UT_EQ(info.size - info.heap_offset, stat_of(region).total_bytes);
-	UT_EQ(stat_of(region).max_bytes, stat_of(region).total_bytes);
+	UT_EQ(info.size - info.heap_offset, heap_stat(region).total_bytes);
+	UT_EQ(heap_stat(region).max_bytes, heap_stat(region).total_bytes);
 	free_chain(region, &chain);
 	/* what was grown is one piece with what was there */
 	UT_SOME(chain = lshm_alloc(region, 5 * MIB));
@@ -564,20 +519,20 @@ UT_TEST(drafts_of_the_dead_return, UT_EACH)
 	void *mine;
 
 	UT_SOME(mine = lshm_alloc(region, 5000));
-	fill(mine, 5000, 1);
-	before = stat_of(region);
+	block_fill(mine, 5000, 1);
+	before = heap_stat(region);
 	child = ut_spawn(region, 0, allocate_body, NULL);
 	while (ut_hear(child.fd))
 		;
-	UT_EQ(before.draft_blocks + 5, stat_of(region).draft_blocks);
+	UT_EQ(before.draft_blocks + 5, heap_stat(region).draft_blocks);
 	ut_kill(&child);
 	UT_EQ(1, lshm_region_reap(region));
-	after = stat_of(region);
+	after = heap_stat(region);
 	UT_EQ(before.draft_blocks, after.draft_blocks);
 	UT_EQ(before.draft_bytes, after.draft_bytes);
 	UT_EQ(before.run_bytes, after.run_bytes);
 	UT_EQ(0, after.attached_blocks);
-	check(mine, 5000, 1);
+	block_check(mine, 5000, 1);
 	UT_CMP(exhaust(region, 64 * KIB, &chain), >=, 40);
 	free_chain(region, &chain);
 	lshm_region_close(region);
@@ -601,7 +556,7 @@ UT_TEST(free_memory_is_everybodys, UT_EACH)
 	uint64_t n = ut_hear(child.fd);
 	void **chain = NULL;
 
-	UT_EQ(0, stat_of(region).draft_blocks);
+	UT_EQ(0, heap_stat(region).draft_blocks);
 	UT_CMP(exhaust(region, 2000, &chain), >, n / 4);
 	free_chain(region, &chain);
 	ut_say(child.fd, 0);
@@ -623,11 +578,11 @@ UT_TEST(drafts_return_on_detach, UT_EACH)
 		struct ut_child child = ut_spawn(region, 0, leave_body, NULL);
 
 		ut_join(&child);
-		UT_EQ(0, stat_of(region).draft_blocks);
-		UT_EQ(0, stat_of(region).run_bytes);
+		UT_EQ(0, heap_stat(region).draft_blocks);
+		UT_EQ(0, heap_stat(region).run_bytes);
 	}
 	/* nor do slabs pile up that nobody owns */
-	UT_CMP(stat_of(region).slab_bytes, <, 8 * MIB);
+	UT_CMP(heap_stat(region).slab_bytes, <, 8 * MIB);
 	lshm_region_close(region);
 }
 
@@ -648,7 +603,7 @@ UT_TEST(killed_anywhere, UT_EACH)
 	uint8_t *mine;
 
 	UT_SOME(mine = lshm_alloc(region, 20000));
-	fill(mine, 20000, 9);
+	block_fill(mine, 20000, 9);
 	for (uint64_t i = ut_scale(30); i; i--) {
 		struct ut_child children[2];
 		struct timespec pause;
@@ -667,287 +622,12 @@ UT_TEST(killed_anywhere, UT_EACH)
 		/* the second may have reaped the first, for its memory */
 		UT_CMP(lshm_region_reap(region), >=, 1);
 		UT_EQ(0, lshm_region_reap(region));
-		info = stat_of(region);
+		info = heap_stat(region);
 		UT_EQ(1, info.draft_blocks);
 		UT_EQ(0, info.run_bytes);
-		check(mine, 20000, 9);
+		block_check(mine, 20000, 9);
 	}
 	UT_OK(lshm_free(region, mine));
 	UT_SOME(mine = lshm_alloc(region, 4 * MIB));
-	lshm_region_close(region);
-}
-
-/* ---- attached blocks ---- */
-
-struct shelf {
-	struct lshm_mutex mutex;
-	lshm_off field;
-	lshm_off other;
-};
-
-static struct shelf *make_shelf(struct lshm_region *region)
-{
-	struct shelf *shelf;
-
-	UT_OK(lshm_object_create(region, "shelf", "shelf", sizeof(*shelf), NULL,
-	    NULL, (void **)&shelf));
-	return shelf;
-}
-
-static struct shelf *find_shelf(struct lshm_region *region)
-{
-	struct shelf *shelf;
-
-	UT_OK(lshm_object_open(
-	    region, "shelf", "shelf", sizeof(*shelf), (void **)&shelf));
-	return shelf;
-}
-
-UT_TEST(replace, UT_EACH)
-{
-	static const size_t sizes[] = {10, 1000, 100000, 1000000};
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct shelf *shelf = make_shelf(region);
-	struct lshm_mutex *mutex = &shelf->mutex;
-	uint64_t base = stat_of(region).attached_blocks;
-
-	UT_OK(lshm_mutex_lock(region, mutex, LSHM_FOREVER));
-	for (size_t i = 0; i < UT_COUNT(sizes); i++) {
-		void *one, *two, *old = shelf;
-
-		UT_SOME(one = lshm_alloc(region, sizes[i]));
-		UT_SOME(two = lshm_alloc(region, sizes[i]));
-		fill(one, sizes[i], 1);
-		UT_OK(lshm_attach(region, mutex, &shelf->field, one));
-		UT_EQ(lshm_offset(region, one), shelf->field);
-		UT_EQ(1, stat_of(region).draft_blocks);
-		UT_EQ(base + 1, stat_of(region).attached_blocks);
-		/* full: whoever does not take the old block is refused */
-		UT_ERR(-EBUSY, lshm_attach(region, mutex, &shelf->field, two),
-		    "already");
-		UT_EQ(lshm_offset(region, one), shelf->field);
-		/* an attached block is nobody's draft */
-		UT_ERR(-EPERM, lshm_attach(region, mutex, &shelf->other, one),
-		    "draft");
-		UT_EQ(0, shelf->other);
-		UT_OK(lshm_replace(region, mutex, &shelf->field, two, &old));
-		UT_PTR(one, old);
-		UT_EQ(lshm_offset(region, two), shelf->field);
-		UT_EQ(1, stat_of(region).draft_blocks);
-		check(one, sizes[i], 1);
-		UT_OK(lshm_detach(region, mutex, &shelf->field, &old));
-		UT_PTR(two, old);
-		UT_EQ(0, shelf->field);
-		UT_OK(lshm_detach(region, mutex, &shelf->field, &old));
-		UT_PTR(NULL, old);
-		UT_OK(lshm_free(region, one));
-		UT_OK(lshm_free(region, two));
-		UT_EQ(0, stat_of(region).draft_blocks);
-		UT_EQ(base, stat_of(region).attached_blocks);
-	}
-	UT_OK(lshm_mutex_unlock(region, mutex));
-	lshm_region_close(region);
-}
-
-UT_TEST(replace_refusals, UT_EACH)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct shelf *shelf = make_shelf(region);
-	struct lshm_mutex *mutex = &shelf->mutex;
-	struct lshm_mutex outside = {0};
-	lshm_off field = 0;
-	void *old = shelf;
-	char *block;
-
-	UT_SOME(block = lshm_alloc(region, 100));
-	UT_ERR(
-	    -EPERM, lshm_attach(region, mutex, &shelf->field, block), "lock");
-	UT_OK(lshm_mutex_lock(region, mutex, LSHM_FOREVER));
-	UT_ERR(-EINVAL, lshm_attach(region, mutex, &field, block));
-	UT_ERR(-EINVAL, lshm_attach(region, &outside, &shelf->field, block));
-	UT_ERR(-EINVAL, lshm_attach(region, mutex, &shelf->field, &field));
-	UT_ERR(-EINVAL, lshm_attach(region, mutex, &shelf->field, block + 16));
-	UT_ERR(-EINVAL, lshm_attach(region, mutex, &shelf->field,
-			    lshm_region_base(region)));
-	/* a field that refers to nothing sensible */
-	shelf->field = 12345;
-	UT_TRUE(lshm_detach(region, mutex, &shelf->field, &old) < 0);
-	shelf->field = UINT64_MAX;
-	UT_TRUE(lshm_detach(region, mutex, &shelf->field, &old) < 0);
-	UT_PTR(shelf, old); /* left alone on failure */
-	shelf->field = 0;
-	UT_EQ(1, stat_of(region).draft_blocks);
-	UT_OK(lshm_free(region, block));
-	UT_TRUE(lshm_attach(region, mutex, &shelf->field, block) < 0);
-	UT_EQ(0, shelf->field);
-	UT_OK(lshm_mutex_unlock(region, mutex));
-	lshm_region_close(region);
-}
-
-static void put_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct shelf *shelf = find_shelf(region);
-	size_t size = *(size_t *)arg;
-	void *block;
-
-	UT_OK(lshm_mutex_lock(region, &shelf->mutex, LSHM_FOREVER));
-	UT_SOME(block = lshm_alloc(region, size));
-	fill(block, size, 5);
-	UT_OK(lshm_attach(region, &shelf->mutex, &shelf->field, block));
-	UT_OK(lshm_mutex_unlock(region, &shelf->mutex));
-	UT_SOME(lshm_alloc(region, size)); /* and this one is a draft */
-	ut_say(fd, 0);
-	ut_hear(fd);
-}
-
-/* What is attached stays when its maker dies, and passes on to others. */
-UT_TEST(attached_blocks_survive, UT_EACH)
-{
-	static size_t sizes[] = {100, 10000, 200000};
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct shelf *shelf = make_shelf(region);
-
-	for (size_t i = 0; i < UT_COUNT(sizes); i++) {
-		struct ut_child child =
-		    ut_spawn(region, 0, put_body, &sizes[i]);
-		void *block;
-
-		ut_hear(child.fd);
-		UT_EQ(1, stat_of(region).draft_blocks);
-		ut_kill(&child);
-		UT_EQ(1, lshm_region_reap(region));
-		UT_EQ(0, stat_of(region).draft_blocks);
-		UT_EQ(2, stat_of(region).attached_blocks);
-		UT_OK(lshm_mutex_lock(region, &shelf->mutex, UT_SOON));
-		UT_OK(
-		    lshm_detach(region, &shelf->mutex, &shelf->field, &block));
-		UT_OK(lshm_mutex_unlock(region, &shelf->mutex));
-		check(block, sizes[i], 5);
-		UT_OK(lshm_free(region, block));
-		UT_EQ(1, stat_of(region).attached_blocks);
-	}
-	lshm_region_close(region);
-}
-
-UT_TEST(attached_blocks_may_be_freed, UT_EACH)
-{
-	struct lshm_region *region = ut_create(UT_SMALL);
-	struct shelf *shelf = make_shelf(region);
-	static size_t size = 100;
-	struct ut_child child = ut_spawn(region, 0, put_body, &size);
-
-	ut_hear(child.fd);
-	UT_OK(lshm_free(region, lshm_at(region, shelf->field, size)));
-	UT_ERR(-EINVAL, lshm_free(region, lshm_at(region, shelf->field, size)),
-	    "block");
-	UT_EQ(1, stat_of(region).attached_blocks);
-	ut_say(child.fd, 0);
-	ut_join(&child);
-	lshm_region_close(region);
-}
-
-static void take_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct shelf *shelf = find_shelf(region);
-
-	for (;;) {
-		uint64_t size = ut_hear(fd);
-		void *block;
-
-		if (!size)
-			return;
-		UT_OK(lshm_mutex_lock(region, &shelf->mutex, UT_SOON));
-		UT_OK(
-		    lshm_detach(region, &shelf->mutex, &shelf->field, &block));
-		UT_OK(lshm_mutex_unlock(region, &shelf->mutex));
-		check(block, size, size);
-		UT_OK(lshm_free(region, block));
-		ut_say(fd, 0);
-	}
-}
-
-/* Allocated here, freed there, many times: nothing is lost. */
-UT_TEST(handed_over_and_freed_there, UT_EACH)
-{
-	struct lshm_region *region = ut_create(FIXED(2 * MIB));
-	struct shelf *shelf = make_shelf(region);
-	uint64_t seed = ut_seed();
-	struct ut_child child = ut_spawn(region, 0, take_body, NULL);
-
-	for (uint64_t i = ut_scale(4000); i; i--) {
-		size_t size = 1 + random_size(&seed) % 100000;
-		void *block;
-
-		UT_SOME(block = lshm_alloc(region, size));
-		fill(block, size, size);
-		UT_OK(lshm_mutex_lock(region, &shelf->mutex, UT_SOON));
-		UT_OK(lshm_attach(region, &shelf->mutex, &shelf->field, block));
-		UT_OK(lshm_mutex_unlock(region, &shelf->mutex));
-		ut_say(child.fd, size);
-		ut_hear(child.fd);
-	}
-	ut_say(child.fd, 0);
-	ut_join(&child);
-	UT_EQ(0, stat_of(region).draft_blocks);
-	UT_EQ(1, stat_of(region).attached_blocks);
-	lshm_region_close(region);
-}
-
-static void replaces_body(struct lshm_region *region, int fd, void *arg)
-{
-	struct shelf *shelf = find_shelf(region);
-	uint64_t seed = *(uint64_t *)arg + (uint64_t)getpid();
-
-	ut_say(fd, 0);
-	for (;;) {
-		size_t size = 8 + random_size(&seed);
-		uint64_t *block = lshm_alloc(region, size);
-		int ret = lshm_mutex_lock(region, &shelf->mutex, UT_SOON);
-		void *old;
-
-		UT_TRUE(ret == 0 || ret == LSHM_OWNER_DIED);
-		if (block)
-			*block = ~lshm_offset(region, block);
-		UT_OK(lshm_replace(
-		    region, &shelf->mutex, &shelf->field, block, &old));
-		UT_OK(lshm_mutex_unlock(region, &shelf->mutex));
-		if (!old)
-			continue;
-		UT_EQ(~lshm_offset(region, old), *(uint64_t *)old);
-		UT_OK(lshm_free(region, old));
-	}
-}
-
-/* Killed while replacing: the field names an attached block, or null. */
-UT_TEST(killed_while_replacing, UT_EACH)
-{
-	struct lshm_region *region = ut_create(FIXED(8 * MIB));
-	struct shelf *shelf = make_shelf(region);
-	uint64_t seed = ut_seed();
-
-	for (uint64_t i = ut_scale(50); i; i--) {
-		struct ut_child child =
-		    ut_spawn(region, 0, replaces_body, &seed);
-		struct timespec pause = {
-		    .tv_nsec = (long)(ut_random(&seed) % 2000000)};
-		struct lshm_heap_info info;
-		int ret;
-
-		ut_hear(child.fd);
-		nanosleep(&pause, NULL); /* where it dies is left to chance */
-		ut_kill(&child);
-		if (i % 2)
-			UT_EQ(1, lshm_region_reap(region));
-		ret = lshm_mutex_lock(region, &shelf->mutex, UT_SOON);
-		UT_TRUE(ret == 0 || ret == LSHM_OWNER_DIED);
-		if (shelf->field)
-			UT_EQ(~shelf->field,
-			    *(uint64_t *)lshm_at(region, shelf->field, 8));
-		UT_OK(lshm_mutex_unlock(region, &shelf->mutex));
-		UT_CMP((uint64_t)lshm_region_reap(region), <=, 1);
-		info = stat_of(region);
-		UT_EQ(0, info.draft_blocks);
-		UT_EQ(shelf->field ? 2 : 1, info.attached_blocks);
-	}
 	lshm_region_close(region);
 }

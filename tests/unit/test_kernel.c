@@ -13,14 +13,6 @@
 
 #define PARAMETERS "/sys/module/lshm/parameters/"
 
-static struct lshm_region_info stat_of(struct lshm_region *region)
-{
-	struct lshm_region_info info;
-
-	UT_OK(lshm_region_stat(region, &info));
-	return info;
-}
-
 /* The same on all machines, wherever the module is not. */
 UT_TEST(not_contiguous_elsewhere, UT_EACH)
 {
@@ -41,7 +33,7 @@ UT_TEST(by_environment, UT_KERNEL)
 
 	UT_EQ(0, setenv("LSHM_BACKEND", "kernel", 1));
 	UT_OK(lshm_region_open(&one, plain, LSHM_CREATE, UT_SMALL));
-	UT_EQ(LSHM_BACKEND_KERNEL, stat_of(one).backend);
+	UT_EQ(LSHM_BACKEND_KERNEL, ut_info(one).backend);
 	UT_OK(lshm_region_open(&two, ut_name, 0, NULL));
 	lshm_region_close(two);
 	lshm_region_close(one);
@@ -68,7 +60,7 @@ UT_TEST(no_access_to_the_device, UT_KERNEL)
 	    "/dev/lshm", "group");
 	UT_EQ(0, setenv("LSHM_BACKEND", "kernel,memfd", 1));
 	UT_OK(lshm_region_open(&region, "x", LSHM_CREATE, UT_SMALL));
-	UT_EQ(LSHM_BACKEND_MEMFD, stat_of(region).backend);
+	UT_EQ(LSHM_BACKEND_MEMFD, ut_info(region).backend);
 	lshm_region_close(region);
 	UT_EQ(0, seteuid(0));
 	UT_EQ(0, chmod("/dev/lshm", st.st_mode & 07777));
@@ -81,8 +73,8 @@ UT_TEST(contiguous, UT_KERNEL)
 
 	UT_OK(lshm_region_open(&region, ut_new_name(), flags,
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB)));
-	UT_EQ(1, stat_of(region).runs);
-	UT_EQ(MIB, stat_of(region).size);
+	UT_EQ(1, ut_info(region).runs);
+	UT_EQ(MIB, ut_info(region).size);
 	UT_ERR(-E2BIG, lshm_region_grow(region, 2 * MIB));
 	lshm_region_close(region);
 	UT_ERR(-EINVAL,
@@ -160,7 +152,7 @@ UT_TEST(read_only_beyond_doubt, UT_KERNEL)
 		      (off_t)(uintptr_t)lshm_region_base(observer)));
 	close(mem);
 	for (int fd = 3; fd < 32; fd++) {
-		if (fstat(fd, &st) < 0 || st.st_ino != stat_of(observer).inode)
+		if (fstat(fd, &st) < 0 || st.st_ino != ut_info(observer).inode)
 			continue;
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		UT_EQ(-1, open(path, O_RDWR | O_CLOEXEC));

@@ -60,18 +60,18 @@ UT_TEST(information, UT_EACH)
 	UT_CMP(info.lanes, <=, 1);
 	UT_SOME(lshm_alloc(region, 1));
 	UT_EQ(1, find(region, getpid()).lanes);
-	UT_EQ(1, stat_of(region).lanes);
+	UT_EQ(1, ut_info(region).lanes);
 
 	child = start(region, stay_body);
 	info = find(region, child.pid);
 	UT_EQ(LSHM_PARTICIPANT_ALIVE, info.state);
 	UT_EQ(0, info.self);
-	UT_EQ(2, stat_of(region).participants);
+	UT_EQ(2, ut_info(region).participants);
 	finish(&child);
 	info = find(region, child.pid);
 	UT_EQ(LSHM_PARTICIPANT_FREE, info.state);
-	UT_EQ(1, stat_of(region).participants);
-	UT_EQ(0, stat_of(region).deaths); /* it went of its own will */
+	UT_EQ(1, ut_info(region).participants);
+	UT_EQ(0, ut_info(region).deaths); /* it went of its own will */
 	lshm_region_close(region);
 }
 
@@ -146,8 +146,8 @@ UT_TEST(full_of_the_living, UT_EACH)
 	lshm_region_close(observer);
 	ut_kill(&child); /* and a dead one's is free */
 	third = ut_reopen(region, 0);
-	UT_EQ(1, stat_of(third).deaths);
-	UT_EQ(2, stat_of(third).participants);
+	UT_EQ(1, ut_info(third).deaths);
+	UT_EQ(2, ut_info(third).participants);
 	lshm_region_close(third);
 	lshm_region_close(region);
 }
@@ -169,8 +169,8 @@ UT_TEST(full_of_the_dead, UT_NAMED)
 	for (size_t i = 0; i < UT_COUNT(children); i++)
 		ut_kill(&children[i]);
 	UT_OK(lshm_region_open(&region, ut_name, 0, NULL));
-	UT_EQ(3, stat_of(region).deaths);
-	UT_EQ(1, stat_of(region).participants);
+	UT_EQ(3, ut_info(region).deaths);
+	UT_EQ(1, ut_info(region).participants);
 	for (uint32_t i = 0; i < 3; i++)
 		UT_OK(lshm_region_death(region, i, &info));
 	lshm_region_close(region);
@@ -194,13 +194,13 @@ UT_TEST(over_a_thousand, UT_ONCE)
 		.max_participants = MANY));
 	for (size_t i = 1; i < MANY; i++)
 		regions[i] = ut_reopen(regions[0], 0);
-	UT_EQ(MANY, stat_of(regions[0]).participants);
+	UT_EQ(MANY, ut_info(regions[0]).participants);
 	UT_ERR(-EUSERS, ut_try_reopen(&more, regions[0], 0, NULL), "1100");
 	UT_SOME(lshm_alloc(regions[MANY - 1], 1));
 	UT_EQ(0, lshm_region_reap(regions[MANY / 2]));
 	for (size_t i = MANY; i-- > 1;)
 		lshm_region_close(regions[i]);
-	UT_EQ(1, stat_of(regions[0]).participants);
+	UT_EQ(1, ut_info(regions[0]).participants);
 	lshm_region_close(regions[0]);
 }
 
@@ -210,7 +210,7 @@ UT_TEST(as_many_as_there_can_be, UT_EACH)
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 16 * MIB,
 		.max_participants = 4095));
 
-	UT_EQ(4095, stat_of(region).max_participants);
+	UT_EQ(4095, ut_info(region).max_participants);
 	UT_SOME(lshm_alloc(region, 1));
 	lshm_region_close(region);
 }
@@ -227,13 +227,13 @@ UT_TEST(killed_is_dead_then_reaped, UT_EACH)
 	ut_kill(&child);
 	info = find(region, child.pid);
 	UT_EQ(LSHM_PARTICIPANT_DEAD, info.state);
-	UT_EQ(1, stat_of(region).dead);
-	UT_EQ(0, stat_of(region).deaths);
+	UT_EQ(1, ut_info(region).dead);
+	UT_EQ(0, ut_info(region).deaths);
 	UT_EQ(1, lshm_region_reap(region));
 	UT_EQ(0, lshm_region_reap(region));
-	UT_EQ(0, stat_of(region).dead);
-	UT_EQ(1, stat_of(region).deaths);
-	UT_EQ(1, stat_of(region).participants);
+	UT_EQ(0, ut_info(region).dead);
+	UT_EQ(1, ut_info(region).deaths);
+	UT_EQ(1, ut_info(region).participants);
 	UT_EQ(LSHM_PARTICIPANT_FREE, find(region, child.pid).state);
 	UT_OK(lshm_region_death(region, 0, &info));
 	UT_EQ(LSHM_PARTICIPANT_REAPED, info.state);
@@ -253,9 +253,9 @@ UT_TEST(observer_sees_the_dead, UT_EACH)
 	struct ut_child child = start(region, stay_body);
 	struct lshm_participant_info info;
 
-	UT_EQ(2, stat_of(observer).participants);
+	UT_EQ(2, ut_info(observer).participants);
 	ut_kill(&child);
-	UT_EQ(1, stat_of(observer).dead);
+	UT_EQ(1, ut_info(observer).dead);
 	UT_EQ(LSHM_PARTICIPANT_DEAD, find(observer, child.pid).state);
 	UT_EQ(LSHM_PARTICIPANT_ALIVE, find(observer, getpid()).state);
 	UT_EQ(1, lshm_region_reap(region));
@@ -273,8 +273,8 @@ UT_TEST(attaching_reaps, UT_EACH)
 
 	ut_kill(&child);
 	again = ut_reopen(region, 0);
-	UT_EQ(1, stat_of(region).deaths);
-	UT_EQ(0, stat_of(region).dead);
+	UT_EQ(1, ut_info(region).deaths);
+	UT_EQ(0, ut_info(region).dead);
 	lshm_region_close(again);
 	lshm_region_close(region);
 }
@@ -293,7 +293,7 @@ UT_TEST(deaths_are_remembered, UT_EACH)
 		ut_kill(&child);
 		UT_EQ(1, lshm_region_reap(region));
 	}
-	UT_EQ(20, stat_of(region).deaths);
+	UT_EQ(20, ut_info(region).deaths);
 	for (uint32_t back = 0; back < 16; back++) {
 		UT_OK(lshm_region_death(region, back, &info));
 		UT_EQ(pids[19 - back], info.pid);
@@ -328,7 +328,7 @@ UT_TEST(stopped_is_alive, UT_EACH)
 	UT_EQ(0, lshm_region_reap(region));
 	ut_continue(&child);
 	finish(&child);
-	UT_EQ(0, stat_of(region).deaths);
+	UT_EQ(0, ut_info(region).deaths);
 	lshm_region_close(region);
 }
 
@@ -381,8 +381,8 @@ UT_TEST(closing_descriptors_is_not_death, UT_EACH)
 	UT_EQ(LSHM_PARTICIPANT_ALIVE, find(region, child.pid).state);
 	UT_EQ(0, lshm_region_reap(region));
 	finish(&child);
-	UT_EQ(0, stat_of(region).deaths);
-	UT_EQ(1, stat_of(region).participants);
+	UT_EQ(0, ut_info(region).deaths);
+	UT_EQ(1, ut_info(region).participants);
 	lshm_region_close(region);
 }
 
@@ -426,7 +426,7 @@ UT_TEST(killed_while_coming_and_going, UT_NAMED)
 		ut_kill(&child);
 	}
 	lshm_region_reap(region);
-	UT_EQ(1, stat_of(region).participants);
-	UT_EQ(0, stat_of(region).dead);
+	UT_EQ(1, ut_info(region).participants);
+	UT_EQ(0, ut_info(region).dead);
 	lshm_region_close(region);
 }

@@ -2,34 +2,22 @@
 /*
  * test_region.c - create, open, grow, unlink, list, hand on; see region.h
  *
- * Who takes part is in test_participant.c, what is refused in test_refusal.c.
+ * Who takes part is in test_participant.c, what is refused in test_refusal.c,
+ * and what its memory can be in test_region_memory.c.
  */
 #include "unit.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
-
-static struct lshm_region_info stat_of(struct lshm_region *region)
-{
-	struct lshm_region_info info;
-
-	memset(&info, 0xff, sizeof(info));
-	UT_OK(lshm_region_stat(region, &info));
-	return info;
-}
 
 static bool same_region(struct lshm_region *one, struct lshm_region *two)
 {
-	struct lshm_region_info a = stat_of(one);
-	struct lshm_region_info b = stat_of(two);
+	struct lshm_region_info a = ut_info(one);
+	struct lshm_region_info b = ut_info(two);
 
 	return memcmp(a.uuid, b.uuid, sizeof(a.uuid)) == 0 &&
 	       ((a.inode == b.inode && a.device == b.device) ||
@@ -101,7 +89,7 @@ UT_TEST(create_as_asked, UT_EACH)
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 3 * MIB - 1,
 		.max_size = 10 * MIB, .mode = 0640, .max_participants = 7));
 	clock_gettime(CLOCK_REALTIME, &after);
-	info = stat_of(region);
+	info = ut_info(region);
 	UT_EQ(3 * MIB, info.size);
 	UT_EQ(10 * MIB, info.max_size);
 	UT_EQ(64 * KIB, info.granule);
@@ -137,7 +125,7 @@ UT_TEST(create_with_defaults, UT_EACH)
 
 	umask(022);
 	region = ut_create(NULL);
-	info = stat_of(region);
+	info = ut_info(region);
 	UT_EQ(16 * MIB, info.size);
 	UT_EQ(1 * GIB, info.max_size);
 	UT_EQ(0600, info.mode);
@@ -150,7 +138,7 @@ UT_TEST(max_size_defaults_to_size, UT_EACH)
 	struct lshm_region *region = ut_create(
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 2 * MIB));
 
-	UT_EQ(2 * MIB, stat_of(region).max_size);
+	UT_EQ(2 * MIB, ut_info(region).max_size);
 	UT_ERR(-E2BIG, lshm_region_grow(region, 2 * MIB + 1), "max_size");
 	lshm_region_close(region);
 }
@@ -162,7 +150,7 @@ UT_TEST(umask_applies, UT_NAMED)
 	umask(027);
 	region =
 	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.mode = 0666));
-	UT_EQ(0640, stat_of(region).mode);
+	UT_EQ(0640, ut_info(region).mode);
 	lshm_region_close(region);
 }
 
@@ -171,7 +159,7 @@ UT_TEST(memory_is_reserved, UT_EACH)
 	struct lshm_region *region = ut_create(
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 5 * MIB,
 		.max_size = 8 * MIB));
-	struct lshm_region_info info = stat_of(region);
+	struct lshm_region_info info = ut_info(region);
 	struct stat st = file_of(region);
 
 	if (ut_backend->id == LSHM_BACKEND_KERNEL)
@@ -192,8 +180,8 @@ UT_TEST(uuids_differ, UT_EACH)
 	static const uint8_t zero[16];
 	struct lshm_region *one = ut_create(UT_SMALL);
 	struct lshm_region *two = ut_create(UT_SMALL);
-	struct lshm_region_info a = stat_of(one);
-	struct lshm_region_info b = stat_of(two);
+	struct lshm_region_info a = ut_info(one);
+	struct lshm_region_info b = ut_info(two);
 
 	UT_TRUE(memcmp(a.uuid, zero, sizeof(zero)) != 0);
 	UT_TRUE(memcmp(a.uuid, b.uuid, sizeof(a.uuid)) != 0);
@@ -209,7 +197,7 @@ UT_TEST(open_or_create, UT_NAMED)
 	struct lshm_region *three;
 
 	UT_TRUE(same_region(one, two));
-	UT_EQ(2, stat_of(one).participants);
+	UT_EQ(2, ut_info(one).participants);
 	UT_ERR(-EEXIST,
 	    lshm_region_open(
 		&three, ut_name, LSHM_CREATE | LSHM_EXCL, UT_SMALL),
@@ -230,9 +218,9 @@ UT_TEST(opening_ignores_the_creators_options, UT_NAMED)
 	UT_OK(lshm_region_open(&two, ut_name, LSHM_CREATE,
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 8 * MIB,
 		.max_size = GIB, .max_participants = 3)));
-	UT_EQ(1 * MIB, stat_of(two).size);
-	UT_EQ(64 * MIB, stat_of(two).max_size);
-	UT_EQ(64, stat_of(two).max_participants);
+	UT_EQ(1 * MIB, ut_info(two).size);
+	UT_EQ(64 * MIB, ut_info(two).max_size);
+	UT_EQ(64, ut_info(two).max_participants);
 	lshm_region_close(two);
 	lshm_region_close(one);
 }
@@ -258,7 +246,7 @@ UT_TEST(backend_by_option, UT_NAMED)
 	/* the name without its prefix */
 	UT_OK(lshm_region_open(
 	    &one, strchr(ut_new_name(), ':') + 1, LSHM_CREATE, &opts));
-	UT_EQ(ut_backend->id, stat_of(one).backend);
+	UT_EQ(ut_backend->id, ut_info(one).backend);
 	UT_OK(lshm_region_open(&two, ut_name, 0, NULL));
 	UT_TRUE(same_region(one, two));
 	lshm_region_close(two);
@@ -275,7 +263,7 @@ UT_TEST(posix_is_the_default, UT_ONCE)
 		ut_skip("it is another one that is tested");
 	UT_OK(lshm_region_open(
 	    &region, strchr(ut_new_name(), ':') + 1, LSHM_CREATE, UT_SMALL));
-	UT_EQ(LSHM_BACKEND_POSIX, stat_of(region).backend);
+	UT_EQ(LSHM_BACKEND_POSIX, ut_info(region).backend);
 	UT_EQ(0, stat(ut_path(ut_name), &st));
 	lshm_region_close(region);
 }
@@ -318,7 +306,7 @@ static unsigned int creation_race(bool excl)
 		struct lshm_region *region;
 
 		UT_OK(lshm_region_open(&region, ut_name, 0, NULL));
-		UT_EQ(5, stat_of(region).participants);
+		UT_EQ(5, ut_info(region).participants);
 		lshm_region_close(region);
 	}
 	for (size_t i = 0; i < UT_COUNT(children); i++) {
@@ -350,7 +338,7 @@ static void impatient_body(struct lshm_region *none, int fd, void *arg)
 		ret = lshm_region_open(&region, ut_name, 0, NULL);
 	while (ret == -ENOENT);
 	UT_OK(ret);
-	UT_EQ(1 * MIB, stat_of(region).size);
+	UT_EQ(1 * MIB, ut_info(region).size);
 	UT_SOME(lshm_alloc(region, 100));
 	lshm_region_close(region);
 }
@@ -382,7 +370,7 @@ UT_TEST(two_attachments, UT_EACH)
 
 	UT_CMP((uintptr_t)lshm_region_base(one), !=,
 	    (uintptr_t)lshm_region_base(two));
-	UT_EQ(2, stat_of(two).participants);
+	UT_EQ(2, ut_info(two).participants);
 	UT_SOME(a = lshm_strdup(one, "seen through both"));
 	UT_SOME(b = lshm_at(two, lshm_offset(one, a), 18));
 	UT_TRUE(a != b);
@@ -392,7 +380,7 @@ UT_TEST(two_attachments, UT_EACH)
 	UT_OK(lshm_free(one, a));
 	lshm_region_close(one);
 	UT_SOME(lshm_alloc(two, 1));
-	UT_EQ(1, stat_of(two).participants);
+	UT_EQ(1, ut_info(two).participants);
 	lshm_region_close(two);
 }
 
@@ -487,7 +475,7 @@ UT_TEST(observer_is_refused_every_change, UT_EACH)
 	UT_OK(lshm_object_create(
 	    region, "o", "t", sizeof(*object), NULL, NULL, NULL));
 	UT_OK(lshm_object_open(observer, "o", "t", 0, (void **)&object));
-	UT_EQ(1, stat_of(observer).participants);
+	UT_EQ(1, ut_info(observer).participants);
 	UT_ERR(-EROFS, lshm_region_grow(observer, 2 * MIB), "observer");
 	UT_ERR(-EROFS, lshm_region_reap(observer), "observer");
 	UT_NULL(lshm_alloc(observer, 1), "observer");
@@ -521,7 +509,7 @@ static void write_body(struct lshm_region *observer, int fd, void *arg)
 	volatile char *base = lshm_region_base(observer);
 
 	signal(SIGSEGV, SIG_DFL); /* sanitizers have their own handler */
-	base[stat_of(observer).heap_offset] = 1;
+	base[ut_info(observer).heap_offset] = 1;
 	UT_TRUE(!"the write was not refused");
 }
 
@@ -553,7 +541,7 @@ UT_TEST(observer_may_look, UT_EACH)
 	    &out, region, "c", &(struct lshm_channel_opts)LSHM_CHANNEL_OPTS()));
 	UT_SOME(text = lshm_strdup(region, "hello"));
 	observer = ut_reopen(region, LSHM_RDONLY);
-	UT_EQ(stat_of(region).size, stat_of(observer).size);
+	UT_EQ(ut_info(region).size, ut_info(observer).size);
 	UT_STR("hello",
 	    lshm_at_string(observer, lshm_offset(region, text), &length));
 	UT_EQ(5, length);
@@ -587,13 +575,13 @@ UT_TEST(observer_leaves_no_trace, UT_EACH)
 	UT_OK(lshm_object_create(region, "o", "t", 8, NULL, NULL, NULL));
 	memcpy(before, lshm_region_base(region), MIB);
 	observer = ut_reopen(region, LSHM_RDONLY);
-	stat_of(observer);
+	ut_info(observer);
 	UT_OK(lshm_heap_stat(observer, &heap));
 	UT_OK(lshm_region_participant(observer, 0, &participant));
 	UT_TRUE(memcmp(before, lshm_region_base(region), MIB) == 0);
 	lshm_region_close(observer);
 	UT_TRUE(memcmp(before, lshm_region_base(region), MIB) == 0);
-	UT_EQ(1, stat_of(region).participants);
+	UT_EQ(1, ut_info(region).participants);
 	free(before);
 	lshm_region_close(region);
 }
@@ -607,16 +595,16 @@ UT_TEST(grow, UT_EACH)
 
 	UT_OK(lshm_region_grow(region, MIB));
 	UT_OK(lshm_region_grow(region, 1));
-	UT_EQ(1 * MIB, stat_of(region).size);
+	UT_EQ(1 * MIB, ut_info(region).size);
 	UT_OK(lshm_region_grow(region, 5 * MIB + 1));
-	UT_EQ(5 * MIB + 64 * KIB, stat_of(region).size);
+	UT_EQ(5 * MIB + 64 * KIB, ut_info(region).size);
 	UT_PTR(base, lshm_region_base(region));
 	UT_OK(lshm_region_grow(region, 64 * MIB));
 	UT_OK(lshm_region_grow(region, 64 * MIB));
-	UT_EQ(64 * MIB, stat_of(region).size);
+	UT_EQ(64 * MIB, ut_info(region).size);
 	UT_ERR(-E2BIG, lshm_region_grow(region, 64 * MIB + 1), "max_size");
 	UT_ERR(-E2BIG, lshm_region_grow(region, UINT64_MAX), "max_size");
-	UT_EQ(64 * MIB, stat_of(region).size);
+	UT_EQ(64 * MIB, ut_info(region).size);
 	lshm_region_close(region);
 }
 
@@ -641,7 +629,7 @@ static void grow_body(struct lshm_region *region, int fd, void *arg)
 	UT_STR("fresh", lshm_at(region, page->fresh, 8 * MIB));
 	UT_PTR(base, lshm_region_base(region));
 	UT_STR("old", old);
-	UT_EQ(16 * MIB, stat_of(region).size);
+	UT_EQ(16 * MIB, ut_info(region).size);
 	UT_SOME(reply = lshm_at(region, page->fresh + 4 * MIB, 6));
 	strlcpy(reply, "reply", 6);
 	ut_say(fd, 0);
@@ -683,7 +671,7 @@ static void grower_body(struct lshm_region *region, int fd, void *arg)
 	ut_hear(fd);
 	for (uint64_t size = 2 * MIB; size <= 64 * MIB; size += 2 * MIB) {
 		UT_OK(lshm_region_grow(region, size));
-		UT_CMP(stat_of(region).size, >=, size);
+		UT_CMP(ut_info(region).size, >=, size);
 	}
 }
 
@@ -701,7 +689,7 @@ UT_TEST(grow_race, UT_EACH)
 		ut_say(children[i].fd, 0);
 	for (size_t i = 0; i < UT_COUNT(children); i++)
 		ut_join(&children[i]);
-	UT_EQ(64 * MIB, stat_of(region).size);
+	UT_EQ(64 * MIB, ut_info(region).size);
 	memset(lshm_at(region, 60 * MIB, 4 * MIB), 0, 4 * MIB);
 	lshm_region_close(region);
 }
@@ -729,7 +717,7 @@ UT_TEST(attach_while_it_grows, UT_EACH)
 			struct lshm_region *again =
 			    ut_reopen(region, LSHM_RDONLY);
 
-			size = stat_of(again).size;
+			size = ut_info(again).size;
 			lshm_region_close(again);
 		}
 		ut_hear(child.fd);
@@ -795,7 +783,7 @@ static int list_one(const char *name, void *arg)
 	if (lshm_region_open(
 		&region, name, LSHM_RDONLY | LSHM_ANY_OWNER, NULL) < 0)
 		return 0;
-	if (memcmp(stat_of(region).uuid, listing->wanted.uuid, 16) == 0)
+	if (memcmp(ut_info(region).uuid, listing->wanted.uuid, 16) == 0)
 		strlcpy(listing->found, name, sizeof(listing->found));
 	lshm_region_close(region);
 	return 0;
@@ -810,7 +798,7 @@ static int list_stop(const char *name, void *arg)
 UT_TEST(list, UT_EACH)
 {
 	struct lshm_region *region = ut_create(UT_SMALL);
-	struct listing listing = {.wanted = stat_of(region)};
+	struct listing listing = {.wanted = ut_info(region)};
 	char pid[40];
 	int calls = 0;
 
@@ -850,7 +838,7 @@ UT_TEST(open_fd, UT_NAMED)
 	UT_EQ(0, close(fd)); /* it was borrowed */
 	UT_TRUE(same_region(one, two));
 	UT_TRUE(same_region(one, observer));
-	UT_EQ(2, stat_of(one).participants);
+	UT_EQ(2, ut_info(one).participants);
 	lshm_region_close(observer);
 	lshm_region_close(two);
 	lshm_region_close(one);
@@ -858,7 +846,7 @@ UT_TEST(open_fd, UT_NAMED)
 
 static void receive_body(struct lshm_region *region, int fd, void *arg)
 {
-	UT_EQ(2, stat_of(region).participants);
+	UT_EQ(2, ut_info(region).participants);
 	UT_SOME(lshm_alloc(region, 10));
 }
 
@@ -868,8 +856,8 @@ UT_TEST(send_to_another_process, UT_EACH)
 	struct ut_child child = ut_spawn(region, 0, receive_body, NULL);
 
 	ut_join(&child);
-	UT_EQ(1, stat_of(region).participants);
-	UT_EQ(0, stat_of(region).deaths);
+	UT_EQ(1, ut_info(region).participants);
+	UT_EQ(0, ut_info(region).deaths);
 	lshm_region_close(region);
 }
 
@@ -922,263 +910,4 @@ UT_TEST(send_and_receive_refusals, UT_EACH)
 	UT_ERR(-EBADF, lshm_region_open_fd(&again, -1, 0, NULL));
 	UT_PTR(region, again); /* out is left alone on failure */
 	lshm_region_close(region);
-}
-
-/* ---- memory options; what cannot be had is said ---- */
-
-/* Open with this flag; NULL and a message if the machine does not allow it. */
-static struct lshm_region *try_flag(unsigned int flag, int allowed)
-{
-	struct lshm_region *region;
-	int ret = lshm_region_open(&region, ut_new_name(), LSHM_CREATE | flag,
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 4 * MIB,
-		.max_size = 8 * MIB));
-
-	if (!ret)
-		return region;
-	UT_EQ(allowed, ret);
-	UT_TRUE(lshm_error()[0]);
-	ut_skip("%s", lshm_error());
-}
-
-UT_TEST(locked_in_memory, UT_EACH)
-{
-	struct lshm_region *region;
-
-	if (UT_NO_MLOCK)
-		ut_skip("this sanitizer makes mlock() do nothing");
-	region = try_flag(LSHM_LOCK, -ENOMEM);
-	UT_EQ(4 * MIB, stat_of(region).locked_bytes);
-	UT_OK(lshm_region_grow(region, 6 * MIB));
-	UT_SOME(lshm_at(region, 5 * MIB, MIB));
-	UT_CMP(stat_of(region).locked_bytes, >=, 4 * MIB);
-	lshm_region_close(region);
-}
-
-UT_TEST(prefaulted, UT_EACH)
-{
-	struct lshm_region *region = try_flag(LSHM_PREFAULT, -ENOMEM);
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	unsigned char core[4 * MIB / 4096];
-
-	if (ut_backend->id == LSHM_BACKEND_KERNEL)
-		ut_skip("mincore(2) cannot see into it");
-	UT_EQ(0, mincore(lshm_region_base(region), 4 * MIB, core));
-	for (size_t i = 0; i < 4 * MIB / page; i++)
-		UT_EQ(1, core[i] & 1);
-	lshm_region_close(region);
-}
-
-/* It works with huge pages or without them, and the figure is true. */
-UT_TEST(huge_pages_reported, UT_EACH)
-{
-	struct lshm_region *region = try_flag(LSHM_HUGE, -ENOMEM);
-	struct lshm_region_info info;
-	void *block;
-
-	UT_SOME(block = lshm_alloc(region, MIB));
-	memset(block, 1, MIB);
-	info = stat_of(region);
-	UT_CMP(info.huge_bytes, <=, info.size);
-	UT_EQ(0, info.huge_bytes % (64 * KIB));
-	UT_EQ(0, info.size % info.granule);
-	lshm_region_close(region);
-}
-
-/* Mount something on a directory that only this test's process sees. */
-static const char *mount_here(const char *type, const char *options)
-{
-	static char path[200];
-
-	if (geteuid() != 0)
-		ut_skip("only root may mount");
-	snprintf(path, sizeof(path), "%s/mnt", ut_dir());
-	UT_EQ(0, mkdir(path, 0700));
-	if (unshare(CLONE_NEWNS) < 0 ||
-	    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("none", path, type, 0, options) < 0) {
-		int error = errno;
-
-		rmdir(path);
-		ut_skip("cannot mount a %s with %s: %s", type, options,
-		    strerror(error));
-	}
-	return path;
-}
-
-static void unmount(const char *path)
-{
-	UT_EQ(0, umount(path));
-	UT_EQ(0, rmdir(path));
-}
-
-/* A tmpfs mounted with huge pages has them, and grows by them. */
-UT_TEST(huge_pages_of_tmpfs, UT_ONCE)
-{
-	const char *path = mount_here("tmpfs", "huge=always,size=32m");
-	struct lshm_region *region;
-	struct lshm_region_info info;
-	char name[256], *block;
-
-	snprintf(name, sizeof(name), "file:%s/region", path);
-	UT_OK(lshm_region_open(&region, name,
-	    LSHM_CREATE | LSHM_HUGE | LSHM_PREFAULT,
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 4 * MIB,
-		.max_size = 16 * MIB)));
-	info = stat_of(region);
-	UT_EQ(4 * MIB, info.huge_bytes);
-	UT_OK(lshm_region_grow(region, 8 * MIB));
-	UT_SOME(block = lshm_alloc(region, 5 * MIB));
-	memset(block, 1, 5 * MIB);
-	info = stat_of(region);
-	UT_EQ(8 * MIB, info.size);
-	UT_EQ(8 * MIB, info.huge_bytes);
-	lshm_region_close(region);
-	UT_OK(lshm_region_unlink(name, LSHM_BACKEND_DEFAULT));
-	unmount(path);
-}
-
-#define NR_HUGEPAGES "/proc/sys/vm/nr_hugepages"
-
-static long read_huge_pages(void)
-{
-	FILE *file = fopen(NR_HUGEPAGES, "re");
-	long n = -1;
-
-	if (file && fscanf(file, "%ld", &n) != 1)
-		n = -1;
-	if (file)
-		fclose(file);
-	return n;
-}
-
-static void set_huge_pages(long n)
-{
-	FILE *file = fopen(NR_HUGEPAGES, "we");
-
-	if (!file)
-		return;
-	fprintf(file, "%ld\n", n);
-	fclose(file);
-}
-
-static bool huge_page_is_2_mib(void)
-{
-	FILE *file = fopen("/proc/meminfo", "re");
-	char line[128];
-	long kb = 0;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "Hugepagesize: %ld kB", &kb) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kb == 2048;
-}
-
-/*
- * Ask for so many more pages, under a lock against others who do. They go back
- * when the descriptor returned, and all copies of it, are closed: a process
- * outside the test's group, *guard, sees to that even if the test is killed.
- */
-static int more_huge_pages(long more, pid_t *guard)
-{
-	int file = open(NR_HUGEPAGES, O_RDONLY | O_CLOEXEC), ends[2];
-	long before, got;
-	char byte;
-
-	if (file < 0 || flock(file, LOCK_EX) < 0)
-		ut_skip(NR_HUGEPAGES ": %m");
-	before = read_huge_pages();
-	UT_EQ(0, pipe2(ends, O_CLOEXEC));
-	*guard = fork();
-	UT_TRUE(*guard >= 0);
-	if (*guard == 0) {
-		setsid();
-		signal(SIGALRM, SIG_IGN);
-		close(ends[1]);
-		while (read(ends[0], &byte, 1) < 0 && errno == EINTR)
-			;
-		set_huge_pages(before);
-		_exit(read_huge_pages() != before);
-	}
-	close(ends[0]);
-	close(file);
-	set_huge_pages(before + more);
-	got = read_huge_pages();
-	if (got < before + more)
-		ut_skip("%ld huge pages were asked for, %ld came: " NR_HUGEPAGES
-			" may not be written, or memory is in pieces",
-		    before + more, got);
-	return ends[1];
-}
-
-/* A file in a hugetlbfs: every page of it is huge. */
-UT_TEST(huge_pages_of_hugetlbfs, UT_ONCE)
-{
-	struct lshm_region *region, *again;
-	struct lshm_region_info info;
-	char name[256], *block, *seen;
-	const char *path;
-	void *base;
-	int pages, status;
-	pid_t guard;
-
-	if (!huge_page_is_2_mib())
-		ut_skip("this kernel has no huge pages of 2 MiB");
-	path = mount_here("hugetlbfs", "pagesize=2M");
-	pages = more_huge_pages(6, &guard);
-	snprintf(name, sizeof(name), "file:%s/region", path);
-	UT_OK(lshm_region_open(&region, name, LSHM_CREATE | LSHM_HUGE,
-	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 8 * MIB,
-		.max_size = 16 * MIB)));
-	UT_OK(lshm_region_open(&again, name, 0, NULL));
-	info = stat_of(region);
-	UT_EQ(2 * MIB, info.granule);
-	UT_EQ(2 * MIB, info.page_size);
-	UT_EQ(8 * MIB, info.size);
-	base = lshm_region_base(region);
-	UT_SOME(block = lshm_alloc(region, 6 * MIB));
-	memset(block, 0x5a, 6 * MIB);
-	UT_SOME(seen = lshm_at(again, lshm_offset(region, block), 6 * MIB));
-	UT_TRUE(seen != block);
-	UT_EQ(0, memcmp(seen, block, 6 * MIB));
-	UT_OK(lshm_region_grow(region, 9 * MIB));
-	UT_SOME(seen = lshm_at(region, 10 * MIB - 1, 1));
-	*seen = 7;
-	UT_SOME(seen = lshm_at(again, 10 * MIB - 1, 1));
-	UT_EQ(7, *seen);
-	UT_PTR(base, lshm_region_base(region));
-	for (uint64_t i = 0; i < 10 * MIB; i += 2 * MIB)
-		(void)*(volatile char *)lshm_at(region, i + 1, 1);
-	info = stat_of(region);
-	UT_EQ(10 * MIB, info.size);
-	UT_EQ(info.size, info.huge_bytes);
-	UT_OK(lshm_free(region, block));
-	lshm_region_close(again);
-	lshm_region_close(region);
-	UT_OK(lshm_region_unlink(name, LSHM_BACKEND_DEFAULT));
-	unmount(path);
-	close(pages);
-	UT_EQ(guard, waitpid(guard, &status, 0));
-	UT_EQ(0, status); /* there are as many as before */
-}
-
-UT_TEST(numa_node, UT_EACH)
-{
-	struct lshm_region_opts opts =
-	    LSHM_REGION_OPTS(.size = MIB, .numa_node = 1);
-	struct lshm_region *region;
-	int ret = lshm_region_open(&region, ut_new_name(), LSHM_CREATE, &opts);
-
-	if (ret) { /* a kernel or sandbox without mbind(2) */
-		UT_TRUE(strcasestr(lshm_error(), "numa"));
-		ut_skip("%s", lshm_error());
-	}
-	UT_SOME(lshm_alloc(region, 1000));
-	lshm_region_close(region);
-	opts.numa_node = 1 + 1000000;
-	UT_ERR(-EINVAL,
-	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE, &opts),
-	    "numa");
 }

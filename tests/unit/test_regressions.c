@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "../../libshm/layout.h"
@@ -25,6 +26,52 @@ static struct lshmi_header *header(struct lshm_region *region)
 static void *at(struct lshm_region *region, uint64_t offset)
 {
 	return (char *)lshm_region_base(region) + offset;
+}
+
+/* ---- memory of this process ---- */
+
+static void makes_mutex(struct lshm_region *region, int fd, void *arg)
+{
+	UT_OK(lshm_object_create(region, "lock", "lock",
+	    sizeof(struct lshm_mutex), NULL, NULL, NULL));
+}
+
+/* That there is no memory for a lane is not to say that all are taken. */
+UT_TEST(no_memory_for_a_lane, UT_EACH)
+{
+	struct lshm_region *region;
+	struct ut_child child;
+	struct eaten {
+		struct eaten *next;
+	} *eaten = NULL, *e;
+	void *mutex;
+
+	if (UT_NO_MLOCK)
+		ut_skip("malloc() does not fail under a sanitizer");
+	region = ut_create(UT_SMALL);
+	child = ut_spawn(region, 0, makes_mutex, NULL);
+	ut_join(&child);
+	UT_OK(lshm_object_open(region, "lock", "lock", 0, &mutex));
+	ut_allow_mapping(false);
+	for (size_t size = MIB; size >= 4 * KIB; size /= 2)
+		while ((e = malloc(size))) {
+			e->next = eaten;
+			eaten = e;
+		}
+	UT_ERR(
+	    -ENOMEM, lshm_mutex_lock(region, mutex, LSHM_NOW), "this process");
+	UT_ERR(-ENOMEM,
+	    lshm_object_create(region, "o", "o", 8, NULL, NULL, NULL),
+	    "this process");
+	UT_ERR(-ENOMEM, lshm_region_grow(region, 2 * MIB), "this process");
+	while ((e = eaten)) {
+		eaten = e->next;
+		free(e);
+	}
+	ut_allow_mapping(true);
+	UT_OK(lshm_mutex_lock(region, mutex, LSHM_NOW));
+	UT_OK(lshm_mutex_unlock(region, mutex));
+	lshm_region_close(region);
 }
 
 /* ---- attaching and reaping ---- */
@@ -114,6 +161,106 @@ UT_TEST(cancelled_in_a_call, UT_EACH)
 	ut_say(child.fd, 0);
 	ut_join(&child);
 	lshm_region_close(region);
+}
+
+static int ignore_name(const char *name, void *arg)
+{
+	return 0;
+}
+
+static void *opens_cancelled(void *arg)
+{
+	struct lshm_region *region, *again;
+	struct lshm_region_info info;
+
+	pthread_cancel(pthread_self());
+	region = ut_create(UT_SMALL);
+	if (ut_backend->named) {
+		UT_OK(lshm_region_open(&again, ut_name, 0, NULL));
+		UT_OK(lshm_region_list(ignore_name, NULL));
+		UT_OK(lshm_region_unlink(ut_name, LSHM_BACKEND_DEFAULT));
+		lshm_region_close(again);
+	}
+	UT_OK(lshm_region_stat(region, &info));
+	lshm_region_close(region);
+	return "ended";
+}
+
+static void does_nothing(struct lshm_region *region, int fd, void *arg)
+{
+}
+
+/*
+ * The same of calls on whole regions, which hold a lock of the process's and a
+ * descriptor with the lock of a slot: the one would keep all other threads from
+ * opening and from fork(), the other the slot from everybody.
+ */
+UT_TEST(cancelled_while_opening, UT_EACH)
+{
+	struct lshm_region *region;
+	struct ut_child child;
+	pthread_t thread;
+	void *ended;
+
+	UT_EQ(0, pthread_create(&thread, NULL, opens_cancelled, NULL));
+	UT_EQ(0, pthread_join(thread, &ended));
+	UT_TRUE(ended != PTHREAD_CANCELED);
+	UT_STR("ended", ended);
+	region = ut_create(UT_SMALL);
+	child = ut_spawn(region, 0, does_nothing, NULL);
+	ut_join(&child);
+	lshm_region_close(region);
+}
+
+struct passing {
+	struct lshm_region *region;
+	int sockets[2];
+};
+
+static void *sends_cancelled(void *arg)
+{
+	const struct passing *p = arg;
+
+	pthread_cancel(pthread_self());
+	lshm_region_send(p->region, p->sockets[0], 0);
+	return NULL;
+}
+
+static void *receives_cancelled(void *arg)
+{
+	const struct passing *p = arg;
+	struct lshm_region *region;
+
+	pthread_cancel(pthread_self());
+	lshm_region_receive(&region, p->sockets[1], 0, NULL);
+	return NULL;
+}
+
+/* Whoever waits for a socket can be cancelled, and no descriptor stays. */
+UT_TEST(cancelled_while_passing_on, UT_EACH)
+{
+	struct passing p = {.region = ut_create(UT_SMALL)};
+	struct lshm_region *again;
+	unsigned int fds;
+	pthread_t thread;
+	void *ended;
+
+	UT_EQ(0,
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p.sockets));
+	fds = ut_count_fds();
+	UT_EQ(0, pthread_create(&thread, NULL, sends_cancelled, &p));
+	UT_EQ(0, pthread_join(thread, &ended));
+	UT_PTR(PTHREAD_CANCELED, ended);
+	UT_EQ(0, pthread_create(&thread, NULL, receives_cancelled, &p));
+	UT_EQ(0, pthread_join(thread, &ended));
+	UT_PTR(PTHREAD_CANCELED, ended);
+	UT_EQ(fds, ut_count_fds());
+	UT_OK(lshm_region_send(p.region, p.sockets[0], 0));
+	UT_OK(lshm_region_receive(&again, p.sockets[1], 0, NULL));
+	close(p.sockets[0]);
+	close(p.sockets[1]);
+	lshm_region_close(again);
+	lshm_region_close(p.region);
 }
 
 struct two_locks {

@@ -189,7 +189,8 @@ UT_TEST(post_wakes_one, UT_EACH)
 				sync_tell(&children[i], TAKE);
 			sync_await_sleep(
 			    &it->waiters, sleeps, UT_COUNT(children));
-			sync_await_still(children, UT_COUNT(children));
+			for (size_t i = 0; i < UT_COUNT(children); i++)
+				ut_wait_asleep(children[i].pid);
 			for (size_t i = 0; i < UT_COUNT(children); i++)
 				UT_EQ(0, obey(region, it, PUT));
 			UT_CMP(it->waiters.event, !=, event);

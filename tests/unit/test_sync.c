@@ -260,7 +260,7 @@ UT_TEST(signals_end_no_wait, UT_EACH)
 		ut_hear(child.fd);
 		for (int i = 0; i < 20; i++) {
 			UT_EQ(0, kill(child.pid, SIGUSR1));
-			sync_await_still(&child, 1);
+			ut_wait_asleep(child.pid);
 		}
 		let_all_go(region, s, what);
 		UT_EQ(0, sync_answer(&child));
@@ -326,7 +326,7 @@ UT_TEST(fork_while_asleep, UT_EACH)
 		child = ut_spawn(region, 0, waits_and_forks, &what);
 		ut_hear(child.fd);
 		for (int i = 0; i < 5 && answer != -ECHILD; i++) {
-			sync_await_still(&child, 1);
+			ut_wait_asleep(child.pid);
 			UT_EQ(0, kill(child.pid, SIGUSR1));
 			pid = (pid_t)ut_hear(child.fd);
 			answer = sync_answer(&child);

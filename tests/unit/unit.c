@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -193,12 +194,32 @@ uint64_t ut_random(uint64_t *state)
 	return z ^ z >> 31;
 }
 
+struct lshm_region_info ut_info(struct lshm_region *region)
+{
+	struct lshm_region_info info;
+
+	memset(&info, 0xff, sizeof(info));
+	UT_OK(lshm_region_stat(region, &info));
+	return info;
+}
+
 struct lshm_heap_info ut_heap(struct lshm_region *region)
 {
 	struct lshm_heap_info info;
 
 	UT_OK(lshm_heap_stat(region, &info));
 	return info;
+}
+
+void ut_allow_mapping(bool allow)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) < 0)
+		ut_fail(UT_AT("getrlimit()"), "%m");
+	limit.rlim_cur = allow ? limit.rlim_max : 0;
+	if (setrlimit(RLIMIT_AS, &limit) < 0)
+		ut_fail(UT_AT("setrlimit()"), "%m");
 }
 
 unsigned int ut_count_fds(void)
@@ -487,19 +508,45 @@ void ut_kill(struct ut_child *child)
 	ut_died_of(child, SIGKILL);
 }
 
-void ut_wait_gone(pid_t pid)
+char ut_state(pid_t pid, pid_t *parent)
 {
-	char path[64], state = 0;
+	char path[64], line[512], state;
+	const char *rest = NULL;
+	int ppid;
+	FILE *stat;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	while (state != 'Z' && state != 'X') {
-		FILE *stat = fopen(path, "re");
+	stat = fopen(path, "re");
+	if (!stat)
+		return 0;
+	if (fgets(line, sizeof(line), stat)) /* the name may be any text */
+		rest = strrchr(line, ')');
+	fclose(stat);
+	if (!rest || sscanf(rest, ") %c %d", &state, &ppid) != 2)
+		return 0;
+	if (parent)
+		*parent = ppid;
+	return state;
+}
 
-		if (!stat)
-			return;
-		if (fscanf(stat, "%*d (%*[^)]) %c", &state) != 1)
-			state = 'X';
-		fclose(stat);
+void ut_wait_gone(pid_t pid)
+{
+	char state;
+
+	while ((state = ut_state(pid, NULL)) && state != 'Z' && state != 'X')
+		sched_yield();
+}
+
+void ut_wait_asleep(pid_t pid)
+{
+	int64_t limit = UT_SOON;
+	char state;
+
+	while ((state = ut_state(pid, NULL)) != 'S') {
+		if (!state || lshm_deadline_ms(0) >= limit)
+			ut_fail(UT_AT("ut_wait_asleep()"),
+			    "expected process %d to sleep, its state is '%c'",
+			    (int)pid, state ? state : '-');
 		sched_yield();
 	}
 }

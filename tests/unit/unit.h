@@ -113,7 +113,7 @@ int ut_try_reopen(struct lshm_region **out, struct lshm_region *region,
     unsigned int flags, const struct lshm_region_opts *opts);
 struct lshm_region *ut_reopen(struct lshm_region *region, unsigned int flags);
 
-/** Is mlock(2) without effect in this build? */
+/** Is mlock(2) without effect in this build, and must malloc() not fail? */
 #if defined(__SANITIZE_ADDRESS__)
 #define UT_NO_MLOCK 1
 #elif defined(__has_feature)
@@ -133,8 +133,12 @@ uint64_t ut_scale(uint64_t n);
 /** Random numbers from LSHM_TEST_SEED, or a seed that is printed. */
 uint64_t ut_random(uint64_t *state);
 uint64_t ut_seed(void);
+/** What lshm_region_stat() tells. */
+struct lshm_region_info ut_info(struct lshm_region *region);
 /** What is in the heap of a region. */
 struct lshm_heap_info ut_heap(struct lshm_region *region);
+/** Nothing can be mapped any more, as if memory were short; or it can again. */
+void ut_allow_mapping(bool allow);
 /** How many file descriptors this process has open. */
 unsigned int ut_count_fds(void);
 
@@ -166,8 +170,15 @@ void ut_stop(struct ut_child *child);
 void ut_continue(struct ut_child *child);
 /** Wait until it has been killed by @signal. */
 void ut_died_of(struct ut_child *child, int signal);
+/**
+ * What /proc says of a process, or of a thread: its state ('R', 'S', 'Z'...; 0:
+ * there is no such one) and its parent (may be NULL).
+ */
+char ut_state(pid_t pid, pid_t *parent);
 /** Wait until a process that is not a child of this one has ended. */
 void ut_wait_gone(pid_t pid);
+/** Wait until a process, or a thread, sleeps. */
+void ut_wait_asleep(pid_t pid);
 
 /** Talk: a number to, or from, the other end. */
 void ut_say(int fd, uint64_t value);
