@@ -299,13 +299,13 @@ static void unseen(bool reap_first)
 	crash_await_mark(&child);
 	UT_TRUE(crash_step(&child, word_is_set, field));
 	ut_kill(&child);
-	UT_EQ(LSHMI_INTENT_PENDING, lane->intent & 3);
+	UT_EQ(LSHMI_INTENT_PENDING, lane->intent & LSHMI_INTENT_STATE);
 	ut_allow_mapping(false);
 	for (int i = 0; i < 2; i++) {
 		UT_ERR(-ENOMEM,
 		    lshm_mutex_lock(region, &shared->mutex, UT_SOON), "map");
 		UT_ERR(-ENOMEM, lshm_region_reap(region), "map");
-		UT_EQ(LSHMI_INTENT_PENDING, lane->intent & 3);
+		UT_EQ(LSHMI_INTENT_PENDING, lane->intent & LSHMI_INTENT_STATE);
 		UT_EQ(LSHMI_SLOT_ACTIVE, slot_state(slot));
 		UT_ERR(-ENOMEM, lshm_heap_check(region), "map");
 		UT_NULL(lshm_alloc(region, 300000), "map");
