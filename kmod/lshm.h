@@ -93,7 +93,7 @@ struct lshm_region {
 	char label[LSHM_IOC_LABEL_SIZE];
 
 	atomic_t maps;
-	atomic_t writable; /* maps that may be or become so; write(2) too */
+	atomic_t writable; /* maps that may be or become so */
 	atomic_t waiters;
 	atomic64_t deaths;
 	atomic64_t faults;

@@ -359,8 +359,8 @@ struct lshm_ioc_seal {
  *
  * On return no access through the handle's mappings is possible any more
  * (SIGBUS), its waits have ended, its claims have ended, as by death, and all
- * calls on it fail with ENODEV. Other handles do not notice. A write(2) that
- * has begun may still end. ENOENT.
+ * calls on it fail with ENODEV. Other handles do not notice. Eventfds bound
+ * through it are signalled a last time. ENOENT.
  */
 struct lshm_ioc_revoke {
 	__u32 size;

@@ -630,6 +630,10 @@ static void read_write(void)
 	REFUSED(pread(fd, p, 11, 0), EFAULT);
 	REFUSED(pread(fd, p + 10, 1, 0), EFAULT);
 	REFUSED(pwrite(fd, p + 10, 1, 0), EFAULT);
+	p = (char *)(uintptr_t)(ctl < 0); /* NULL, but do not tell gcc */
+	REFUSED(pread(fd, p, 4, 0), EFAULT);
+	REFUSED(pwrite(fd, p, 4, 0), EFAULT);
+	p = edge(10);
 	REFUSED(pread(fd, p, 10, -1), EINVAL);
 	REFUSED(pread(fd, p, 10, INT64_MAX), EINVAL);
 	CHECK(pread(fd, p, 10, INT64_MAX - 100) == 0);

@@ -4,10 +4,12 @@
  * map, and revocation
  */
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "kmod.h"
@@ -442,6 +444,94 @@ static void revoke_races(uint32_t how)
 	}
 }
 
+/*
+ * A call whose other buffer is not there yet, until somebody puts it there:
+ * when the handle is revoked in the meantime, it gets through no more.
+ */
+struct stuck {
+	pthread_t thread;
+	int fd;
+	char *buffer;
+	bool write;
+	ssize_t result;
+};
+
+static void *get_stuck(void *arg)
+{
+	struct stuck *s = arg;
+
+	s->result = s->write ? pwrite(s->fd, s->buffer, 4, 0)
+			     : pread(s->fd, s->buffer, 4, 0);
+	if (s->result < 0)
+		s->result = -errno;
+	return NULL;
+}
+
+/* Memory whose first touch waits; the descriptor that tells of it. */
+static int user_faults(char *p, size_t size)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register r = {
+	    .range = {.start = (uintptr_t)p, .len = size},
+	    .mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd >= 0) {
+		CHECK(ioctl(fd, UFFDIO_API, &api) == 0);
+		CHECK(ioctl(fd, UFFDIO_REGISTER, &r) == 0);
+	}
+	return fd;
+}
+
+static void revoked_midway(void)
+{
+	int fd = make(page), bad = dup_with(fd, 0), uffd;
+	char *p = mmap(NULL, 2 * page, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mine = map(fd, page, RW), *data = edge(page);
+	struct stuck s[2];
+	struct uffd_msg m;
+
+	CHECK(p != MAP_FAILED && mine != MAP_FAILED);
+	uffd = user_faults(p, 2 * page);
+	if (uffd < 0) {
+		printf("# no userfaultfd: %s\n", strerror(errno));
+		return;
+	}
+	memcpy(mine, "mine", 4);
+	memset(data, 'x', page);
+	for (int i = 0; i < 2; i++) {
+		s[i] = (struct stuck){
+		    .fd = bad,
+		    .buffer = p + (size_t)i * page,
+		    .write = i == 0,
+		};
+		CHECK(
+		    pthread_create(&s[i].thread, NULL, get_stuck, &s[i]) == 0);
+		CHECK(read(uffd, &m, sizeof(m)) == sizeof(m));
+	}
+	/* What is stuck is in nobody's way. */
+	CHECK(munmap(mine, page) == 0);
+	CHECK(ioctl(fd, LSHM_IOC_SEAL,
+		  &(struct lshm_ioc_seal){.size = sizeof(struct lshm_ioc_seal),
+		      .seals = LSHM_IOC_SEAL_GROW}) == 0);
+	CHECK(revoke_handle(fd, handle_of(bad)) == 0);
+	for (size_t i = 0; i < 2; i++) {
+		struct uffdio_copy c = {
+		    .dst = (uintptr_t)p + i * page,
+		    .src = (uintptr_t)data,
+		    .len = page,
+		};
+
+		CHECK(ioctl(uffd, UFFDIO_COPY, &c) == 0);
+		pthread_join(s[i].thread, NULL);
+	}
+	/* It came too late; what had been read before was read in time. */
+	CHECK(pread(fd, data, 4, 0) == 4 && memcmp(data, "mine", 4) == 0);
+	CHECK(s[0].result == -ENODEV);
+	CHECK(s[1].result == 4);
+}
+
 #define EACH_WAY(test)                    \
 	static void test##_eager(void)    \
 	{                                 \
@@ -483,6 +573,7 @@ const struct test tests_mapping[] = {
     ROWS(as_buffer),
     ROWS(grown),
     ROWS(revoke_races),
+    {"revoked_midway", revoked_midway},
     {"no_faults", no_faults},
     {"huge_entries", huge_entries},
     {0},
