@@ -118,7 +118,7 @@ struct lshm_handle {
 
 	struct rw_semaphore sem;
 	bool revoked;	      /* set under @sem, never cleared */
-	struct list_head mms; /* that have mapped it; mms_lock */
+	struct list_head mms; /* that map it just now; mms_lock, under @sem */
 	struct mutex mms_lock;
 
 	struct list_head link;	   /* region->lock */

@@ -8,9 +8,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "kmod.h"
 
@@ -445,6 +447,67 @@ static void revoke_races(uint32_t how)
 }
 
 /*
+ * Processes that have mapped the handle die while it is revoked, and while
+ * somebody goes on asking for it: what the module remembers of the dead is
+ * forgotten by one and looked at by another. They die in an mmap that takes
+ * long, for which revocation waits.
+ */
+static atomic_bool over;
+
+static void *map_on(void *arg)
+{
+	int fd = *(int *)arg;
+
+	while (!over) {
+		void *p = map(fd, page, RW);
+
+		if (p != MAP_FAILED)
+			munmap(p, page);
+	}
+	return NULL;
+}
+
+static void revoke_among_dying(void)
+{
+	enum { ROUNDS = 30, PEOPLE = 4 };
+	int fd = make(page), large = make(16 * HUGE);
+
+	for (int round = 0; round < ROUNDS; round++) {
+		int bad = dup_with(fd, 0), mapped[2];
+		uint64_t id = handle_of(bad);
+		pid_t people[PEOPLE];
+		pthread_t t;
+		char c;
+
+		CHECK(bad >= 0 && pipe(mapped) == 0);
+		for (int i = 0; i < PEOPLE; i++) {
+			people[i] = child();
+			if (people[i] == 0) {
+				CHECK(map(bad, page, RW) != MAP_FAILED);
+				CHECK(write(mapped[1], "m", 1) == 1);
+				for (;;)
+					munmap(map(large, 16 * HUGE, RW),
+					    16 * HUGE);
+			}
+		}
+		for (int i = 0; i < PEOPLE; i++)
+			CHECK(read(mapped[0], &c, 1) == 1);
+		over = false;
+		CHECK(pthread_create(&t, NULL, map_on, &bad) == 0);
+		for (int i = 0; i < PEOPLE; i++)
+			CHECK(kill(people[i], SIGKILL) == 0);
+		CHECK(revoke_handle(fd, id) == 0);
+		over = true;
+		pthread_join(t, NULL);
+		for (int i = 0; i < PEOPLE; i++)
+			CHECK(waitpid(people[i], NULL, 0) == people[i]);
+		close(bad);
+		close(mapped[0]);
+		close(mapped[1]);
+	}
+}
+
+/*
  * A call whose other buffer is not there yet, until somebody puts it there:
  * when the handle is revoked in the meantime, it gets through no more.
  */
@@ -573,6 +636,7 @@ const struct test tests_mapping[] = {
     ROWS(as_buffer),
     ROWS(grown),
     ROWS(revoke_races),
+    {"revoke_among_dying", revoke_among_dying},
     {"revoked_midway", revoked_midway},
     {"no_faults", no_faults},
     {"huge_entries", huge_entries},
