@@ -169,7 +169,7 @@ static vm_fault_t fault_pfn(struct vm_fault *vmf, struct lshm_region *r)
 	unsigned long end =
 		min((vmf->address & PMD_MASK) + PMD_SIZE, vma->vm_end);
 	unsigned long index;
-	vm_fault_t ret, got = VM_FAULT_SIGBUS;
+	vm_fault_t ret, got = 0;
 
 	for (unsigned long a = start; a < end; a += PAGE_SIZE) {
 		index = vma->vm_pgoff + ((a - vma->vm_start) >> PAGE_SHIFT);
@@ -178,7 +178,7 @@ static vm_fault_t fault_pfn(struct vm_fault *vmf, struct lshm_region *r)
 		if (a == (vmf->address & PAGE_MASK))
 			got = ret;
 		if (ret & VM_FAULT_ERROR)
-			break;
+			return got ? got : ret;
 	}
 	return got;
 }
