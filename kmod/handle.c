@@ -116,7 +116,6 @@ struct file *lshm_handle_file(
 		return ERR_PTR(-ENOMEM);
 	kref_init(&h->ref);
 	h->region = r;
-	h->id = lshm_new_id();
 	h->rights = rights;
 	h->uid = current_euid();
 	init_rwsem(&h->sem);
@@ -157,6 +156,8 @@ struct file *lshm_handle_file(
 
 	mutex_lock(&r->lock);
 	i_size_write(h->inode, (loff_t)lshm_region_pages(r) << PAGE_SHIFT);
+	/* Here, for HANDLES goes by the list being in the order of ids. */
+	h->id = lshm_new_id();
 	list_add_tail(&h->link, &r->handles);
 	r->nhandles++;
 	/* Set before who revokes looks at the list for the last time. */

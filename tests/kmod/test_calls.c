@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -565,6 +566,39 @@ static void handles(void)
 	REFUSED(ioctl(other, LSHM_IOC_HANDLES, &l), EACCES);
 }
 
+/* Made by several at a time, they are all told of. */
+enum { MAKERS = 4, MADE = 50, ROUNDS = 40 };
+
+static void *make_handles(void *arg)
+{
+	for (int i = 0; i < MADE; i++)
+		CHECK(dup_with(*(int *)arg, 0) >= 0);
+	return NULL;
+}
+
+static void handles_complete(void)
+{
+	static struct lshm_ioc_handle h[MAKERS * MADE + 2];
+	struct lshm_ioc_list l = {.size = sizeof(l),
+	    .records = (uintptr_t)h,
+	    .record_size = sizeof(h[0])};
+	pthread_t t[MAKERS];
+	int fd = make(page);
+
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < MAKERS; i++)
+			CHECK(pthread_create(&t[i], NULL, make_handles, &fd) ==
+			      0);
+		for (int i = 0; i < MAKERS; i++)
+			pthread_join(t[i], NULL);
+		l.count = MAKERS * MADE + 2;
+		CHECK(ioctl(fd, LSHM_IOC_HANDLES, &l) == 0);
+		CHECK(l.count == MAKERS * MADE + 1 && l.next == 0);
+		for (int i = 0; i < MAKERS * MADE; i++)
+			close(fd + 1 + i);
+	}
+}
+
 /* -- as a file ------------------------------------------------------------- */
 
 static void frames(void)
@@ -716,6 +750,7 @@ const struct test tests_calls[] = {
     {"label", label},
     {"list", list},
     {"handles", handles},
+    {"handles_complete", handles_complete},
     {"frames", frames},
     {"read_write", read_write},
     {"events", events},
