@@ -414,6 +414,9 @@ static int do_seal(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 
 	if (a->seal.pad || a->seal.seals & ~LSHM_IOC_SEALS)
 		return -EINVAL;
+	/* A GROW that has seen no seal comes to its end first. */
+	if (mutex_lock_killable(&r->grow))
+		return -EINTR;
 	mutex_lock(&r->lock);
 	if (r->seals & LSHM_IOC_SEAL_SEAL && a->seal.seals & ~r->seals)
 		ret = -EPERM;
@@ -424,6 +427,7 @@ static int do_seal(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 		r->seals |= a->seal.seals;
 	a->seal.seals = r->seals;
 	mutex_unlock(&r->lock);
+	mutex_unlock(&r->grow);
 	if (ret == 0)
 		lshm_event(r, p, LSHM_IOC_EVENT_SEAL, a->seal.seals);
 	return ret;
