@@ -273,8 +273,8 @@ void lshm_quota_info(struct lshm_ioc_info *i);
 void lshm_event(
 	struct lshm_region *r, struct lshm_handle *h, u32 type, u64 value);
 u64 lshm_events_now(void);
-ssize_t lshm_events_read(
-	u64 *cursor, char __user *to, size_t size, bool nonblock);
+ssize_t lshm_events_read(u64 *cursor, char __user *to, size_t size);
+int lshm_events_wait(const u64 *cursor);
 __poll_t lshm_events_poll(
 	u64 cursor, struct file *file, struct poll_table_struct *wait);
 void lshm_events_exit(void);

@@ -737,6 +737,33 @@ static void events(void)
 	CHECK(unlink_name("mine") == 0 && unlink_name("yours") == 0);
 }
 
+static void *read_event(void *arg)
+{
+	struct lshm_ioc_event e;
+
+	CHECK(read(*(int *)arg, &e, sizeof(e)) == sizeof(e));
+	return NULL;
+}
+
+/* Who does not want to wait does not, though another reader does. */
+static void events_at_once(void)
+{
+	int fd = open(LSHM_IOC_DEVICE, O_RDONLY);
+	struct lshm_ioc_event e;
+	pthread_t t[2];
+
+	for (int i = 0; i < 2; i++)
+		CHECK(pthread_create(&t[i], NULL, read_event, &fd) == 0);
+	usleep(200000); /* most likely they sleep by now */
+	CHECK(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+	alarm(20);
+	REFUSED(read(fd, &e, sizeof(e)), EAGAIN);
+	for (int i = 0; i < 2; i++)
+		close(make(page));
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+}
+
 const struct test tests_calls[] = {
     {"info", info},
     {"call_sizes", sizes},
@@ -754,5 +781,6 @@ const struct test tests_calls[] = {
     {"frames", frames},
     {"read_write", read_write},
     {"events", events},
+    {"events_at_once", events_at_once},
     {0},
 };
