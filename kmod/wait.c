@@ -32,7 +32,9 @@
 #include "lshm.h"
 #include "trace.h"
 
-#define MAX_BINDINGS 4096 /* of one handle */
+#define MAX_BINDINGS 1024 /* of one region: a WAKE goes through its bucket's */
+
+#define NO_WORD U64_MAX
 
 struct sleeper {
 	struct task_struct *task;
@@ -188,14 +190,19 @@ static ktime_t host_time(u64 deadline)
 	return t < 0 ? 0 : t;
 }
 
-/* Join, if all is as expected: 0; or what is not: an error. */
+/*
+ * Join, if all is as expected: 0; or what is not: an error. At NO_WORD, which
+ * nobody can wake, there is only the handle and the deaths to look at.
+ */
 static int join(struct waiter *w, u32 expected, const u64 *deaths)
 {
 	struct lshm_region *r = w->handle->region;
 	struct lshm_bucket *b = bucket_of(r, w->offset);
-	u32 *word;
-	int ret = find_word(r, w->offset, &word);
+	u32 *word = &expected;
+	int ret = 0;
 
+	if (w->offset != NO_WORD)
+		ret = find_word(r, w->offset, &word);
 	if (ret)
 		return ret;
 	spin_lock(&b->lock);
@@ -250,17 +257,18 @@ static int sleep(struct sleeper *s, u64 deadline)
 	return ret;
 }
 
-/* Sleep on @count words, of which none has joined yet. */
-static int wait_on(struct waiter *w, const u32 *expected, int count,
-	const u64 *deaths, u64 deadline, u32 *index)
+/*
+ * Sleep on @count words, of which none has joined yet; @deaths are those of
+ * region @r.
+ */
+static int wait_on(struct lshm_region *r, struct waiter *w, const u32 *expected,
+	int count, const u64 *deaths, u64 deadline, u32 *index)
 {
-	struct lshm_region *r = w[0].handle->region;
 	struct sleeper s = { .task = current };
 	int ret = 0, joined;
 
 	for (joined = 0; joined < count; joined++) {
 		w[joined].sleeper = &s;
-		/* The deaths are those of the region that was asked about. */
 		ret = join(&w[joined], expected[joined],
 			w[joined].handle->region == r ? deaths : NULL);
 		if (ret)
@@ -298,8 +306,8 @@ int lshm_wait(struct lshm_handle *h, struct lshm_ioc_wait *a)
 		return -EINVAL;
 	if (a->region && a->region != h->region->id)
 		return -ESTALE;
-	ret = wait_on(
-		&w, &a->expected, 1, exact ? &seen : NULL, a->deadline, &index);
+	ret = wait_on(h->region, &w, &a->expected, 1, exact ? &seen : NULL,
+		a->deadline, &index);
 	a->deaths = atomic64_read(&h->region->deaths);
 	return ret;
 }
@@ -322,8 +330,9 @@ int lshm_waitv(struct lshm_handle *h, struct lshm_ioc_waitv *a)
 		return -EFAULT;
 	words = kcalloc(a->count, sizeof(*words), GFP_KERNEL_ACCOUNT);
 	files = kcalloc(a->count, sizeof(*files), GFP_KERNEL_ACCOUNT);
-	w = kcalloc(a->count, sizeof(*w), GFP_KERNEL_ACCOUNT);
-	expected = kcalloc(a->count, sizeof(*expected), GFP_KERNEL_ACCOUNT);
+	/* One more, for what happens to the handle and its region. */
+	w = kcalloc(a->count + 1, sizeof(*w), GFP_KERNEL_ACCOUNT);
+	expected = kcalloc(a->count + 1, sizeof(*expected), GFP_KERNEL_ACCOUNT);
 	if (!words || !files || !w || !expected)
 		goto out;
 	ret = -EFAULT;
@@ -347,9 +356,10 @@ int lshm_waitv(struct lshm_handle *h, struct lshm_ioc_waitv *a)
 		if (!(w[i].handle->rights & LSHM_IOC_RIGHT_READ))
 			goto out;
 	}
-	/* The first waiter says whose deaths are meant. */
-	ret = wait_on(w, expected, a->count, exact ? &seen : NULL, a->deadline,
-		&a->index);
+	w[a->count].handle = h;
+	w[a->count].offset = NO_WORD;
+	ret = wait_on(h->region, w, expected, a->count + 1,
+		exact ? &seen : NULL, a->deadline, &a->index);
 	a->deaths = atomic64_read(&h->region->deaths);
 out:
 	for (u32 i = 0; files && i < a->count; i++)

@@ -443,6 +443,8 @@ struct lshm_ioc_waiton {
  * @count:	of them, 1 to @max_waitv of INFO
  * @index:	[out] which was woken, or (EAGAIN) has another value
  * @deadline, @deaths: as for WAIT; of the region it is called on
+ *
+ * A claim that ends while it sleeps, in any of the regions, is EOWNERDEAD.
  */
 struct lshm_ioc_waitv {
 	__u32 size;

@@ -377,6 +377,60 @@ static void many_once(void)
 	exited_well(pid);
 }
 
+static int wait_other(int fd, int other, uint64_t until, uint64_t deaths)
+{
+	struct lshm_ioc_waiton word = {.fd = other};
+	struct lshm_ioc_waitv v = {.size = sizeof(v),
+	    .flags = LSHM_IOC_WAIT_DEATHS,
+	    .words = (uintptr_t)&word,
+	    .count = 1,
+	    .deadline = until,
+	    .deaths = deaths};
+
+	return ioctl(fd, LSHM_IOC_WAITV, &v) == 0 ? 0 : errno;
+}
+
+static void *wait_there(void *arg)
+{
+	const int *fds = arg;
+
+	return (void *)(intptr_t)wait_other(
+	    fds[0], fds[1], LSHM_IOC_FOREVER, 0);
+}
+
+/* It counts what it is called on, also where no word is of that region. */
+static void many_deaths(void)
+{
+	int fd = make(page), fds[2] = {dup_with(fd, 0), make(page)};
+	pthread_t t;
+	void *c, *got;
+
+	munmap(claim(fds[1], 0), page);
+	CHECK(wait_other(fd, fds[1], in_ms(2), 0) == ETIMEDOUT);
+	c = claim(fd, 0);
+	CHECK(pthread_create(&t, NULL, wait_there, fds) == 0);
+	until_waiters(fd, 1);
+	munmap(c, page);
+	pthread_join(t, &got);
+	CHECK((intptr_t)got == EOWNERDEAD);
+	CHECK(wait_other(fd, fds[1], LSHM_IOC_FOREVER, 0) == EOWNERDEAD);
+	CHECK(wait_other(fd, fds[1], in_ms(2), 1) == ETIMEDOUT);
+}
+
+static void many_revoked(void)
+{
+	int fd = make(page), fds[2] = {dup_with(fd, 0), make(page)};
+	uint64_t id = handle_of(fds[0]);
+	pthread_t t;
+	void *got;
+
+	CHECK(pthread_create(&t, NULL, wait_there, fds) == 0);
+	until_waiters(fd, 1);
+	CHECK(revoke_handle(fd, id) == 0);
+	pthread_join(t, &got);
+	CHECK((intptr_t)got == ENODEV);
+}
+
 /* -- eventfds -------------------------------------------------------------- */
 
 static int bind_event(int fd, uint32_t flags, int event, uint64_t offset)
@@ -454,6 +508,8 @@ const struct test tests_wait[] = {
     {"waitv_values", many_values},
     {"waitv_woken", many_woken},
     {"waitv_once", many_once},
+    {"waitv_deaths", many_deaths},
+    {"waitv_revoked", many_revoked},
     {"eventfds", eventfds},
     {0},
 };
