@@ -193,7 +193,7 @@ static int handle_release(struct inode *inode, struct file *file)
 	list_del(&h->link);
 	h->region->nhandles--;
 	mutex_unlock(&h->region->lock);
-	lshm_unbind_all(h);
+	lshm_unbind_all(h, false);
 	lshm_handle_put(h);
 	return 0;
 }
@@ -214,7 +214,7 @@ void lshm_handle_revoke(struct lshm_handle *h)
 	lshm_mapping_revoke(h);
 	lshm_wake_handle(h);
 	lshm_claim_revoke(h);
-	lshm_unbind_all(h);
+	lshm_unbind_all(h, true);
 	if (!was)
 		lshm_event(h->region, h, LSHM_IOC_EVENT_REVOKE, 0);
 }

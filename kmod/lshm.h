@@ -89,6 +89,7 @@ struct lshm_region {
 	struct xarray claims;
 	u32 nhandles;
 	u32 nclaims;
+	u32 nbindings;
 	u32 seals;
 	char label[LSHM_IOC_LABEL_SIZE];
 
@@ -124,7 +125,6 @@ struct lshm_handle {
 	struct list_head link;	   /* region->lock */
 	struct list_head bindings; /* region->lock */
 	u32 nclaims;		   /* region->lock */
-	u32 nbindings;		   /* region->lock */
 	atomic_t maps;
 	atomic64_t seen_deaths; /* what poll(2) goes by */
 };
@@ -253,7 +253,7 @@ int lshm_wait(struct lshm_handle *h, struct lshm_ioc_wait *a);
 int lshm_waitv(struct lshm_handle *h, struct lshm_ioc_waitv *a);
 int lshm_wake(struct lshm_handle *h, struct lshm_ioc_wake *a);
 int lshm_bind(struct lshm_handle *h, struct lshm_ioc_bind *a);
-void lshm_unbind_all(struct lshm_handle *h);
+void lshm_unbind_all(struct lshm_handle *h, bool ring);
 void lshm_wake_death(struct lshm_region *r);
 void lshm_wake_handle(struct lshm_handle *h);
 

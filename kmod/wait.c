@@ -375,8 +375,9 @@ out:
 /* -- eventfds -------------------------------------------------------------- */
 
 /* region->lock is held. */
-static void remove_binding(struct binding *b)
+static void remove_binding(struct lshm_region *r, struct binding *b)
 {
+	r->nbindings--;
 	list_del(&b->of_handle);
 	spin_lock(&b->bucket->lock);
 	list_del(&b->link);
@@ -431,21 +432,19 @@ int lshm_bind(struct lshm_handle *h, struct lshm_ioc_bind *a)
 	old = find_binding(h, bucket, ctx, a->offset);
 	ret = 0;
 	if (a->flags & LSHM_IOC_BIND_REMOVE) {
-		if (old) {
-			remove_binding(old);
-			h->nbindings--;
-		} else {
+		if (old)
+			remove_binding(r, old);
+		else
 			ret = -ENOENT;
-		}
 	} else if (h->revoked) {
 		ret = -ENODEV;
 	} else if (old) {
 		ret = -EEXIST;
-	} else if (h->nbindings >= MAX_BINDINGS) {
+	} else if (r->nbindings >= MAX_BINDINGS) {
 		ret = -ENOSPC;
 	} else {
 		list_add(&new->of_handle, &h->bindings);
-		h->nbindings++;
+		r->nbindings++;
 		spin_lock(&bucket->lock);
 		list_add_tail(&new->link, &bucket->bindings);
 		spin_unlock(&bucket->lock);
@@ -460,14 +459,16 @@ out:
 	return ret;
 }
 
-/* With those for deaths: an eventfd outlives a revocation only in userland. */
-void lshm_unbind_all(struct lshm_handle *h)
+/* @ring: who waits for one of them is to find the handle revoked. */
+void lshm_unbind_all(struct lshm_handle *h, bool ring)
 {
 	struct binding *b, *next;
 
 	mutex_lock(&h->region->lock);
-	list_for_each_entry_safe(b, next, &h->bindings, of_handle)
-		remove_binding(b);
-	h->nbindings = 0;
+	list_for_each_entry_safe(b, next, &h->bindings, of_handle) {
+		if (ring)
+			lshm_eventfd_signal(b->ctx);
+		remove_binding(h->region, b);
+	}
 	mutex_unlock(&h->region->lock);
 }

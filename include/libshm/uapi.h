@@ -466,8 +466,8 @@ struct lshm_ioc_waitv {
  * @fd:		the eventfd
  *
  * With exactly one of WAKE and DEATHS. Lasts until it is removed, or the handle
- * is closed or revoked. ENOENT nothing to remove; EEXIST; ENOSPC too many;
- * EINVAL no eventfd.
+ * is closed or revoked. ENOENT nothing to remove; EEXIST; ENOSPC too many of
+ * the region; EINVAL no eventfd.
  */
 struct lshm_ioc_bind {
 	__u32 size;

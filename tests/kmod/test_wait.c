@@ -476,24 +476,38 @@ static void eventfds(void)
 	CHECK(bind_event(
 		  fd, LSHM_IOC_BIND_WAKE | LSHM_IOC_BIND_REMOVE, e, 16) == 0);
 	CHECK(wake_word(fd, 16, 1) == 0 && rung(e) == 0);
-	/* It goes with its handle: closed, or revoked. */
+	/* It goes with its handle: closed; or revoked, which it tells. */
 	CHECK(bind_event(other, LSHM_IOC_BIND_WAKE, e, 16) == 0);
 	close(other);
 	CHECK(wake_word(fd, 16, 1) == 0 && rung(e) == 0);
 	other = dup_with(fd, 0);
 	CHECK(bind_event(other, LSHM_IOC_BIND_WAKE, e, 16) == 0);
+	CHECK(bind_event(other, LSHM_IOC_BIND_DEATHS, d, 0) == 0);
 	CHECK(revoke_handle(fd, handle_of(other)) == 0);
+	CHECK(rung(e) == 1 && rung(d) == 1);
 	CHECK(wake_word(fd, 16, 1) == 0 && rung(e) == 0);
-	/* Enough is enough. */
-	for (int i = 0; i < 5000; i++) {
-		if (bind_event(fd, LSHM_IOC_BIND_WAKE, eventfd(0, EFD_CLOEXEC),
-			0) == 0) {
-			CHECK(i < 4096);
-			continue;
-		}
-		CHECK(errno == ENOSPC || errno == EBADF);
-		break;
-	}
+}
+
+/* Enough is enough: of a region, whoever binds. */
+static void eventfds_many(void)
+{
+	int fd = make(2 * page), other = dup_with(fd, 0);
+	int e = eventfd(0, EFD_NONBLOCK);
+	uint64_t n;
+
+	for (n = 0; n < 1024; n++)
+		CHECK(bind_event(n % 2 ? fd : other, LSHM_IOC_BIND_WAKE, e,
+			  4 * n) == 0);
+	REFUSED(bind_event(fd, LSHM_IOC_BIND_WAKE, e, 4 * n), ENOSPC);
+	REFUSED(bind_event(other, LSHM_IOC_BIND_DEATHS, e, 0), ENOSPC);
+	CHECK(bind_event(fd, LSHM_IOC_BIND_WAKE | LSHM_IOC_BIND_REMOVE, e, 4) ==
+	      0);
+	CHECK(bind_event(other, LSHM_IOC_BIND_DEATHS, e, 0) == 0);
+	close(other);
+	for (n = 0; n < 512; n++)
+		CHECK(bind_event(fd, LSHM_IOC_BIND_WAKE, e, 8 * n) == 0);
+	CHECK(bind_event(fd, LSHM_IOC_BIND_DEATHS, e, 0) == 0);
+	REFUSED(bind_event(fd, LSHM_IOC_BIND_WAKE, e, 4), ENOSPC);
 }
 
 const struct test tests_wait[] = {
@@ -511,5 +525,6 @@ const struct test tests_wait[] = {
     {"waitv_deaths", many_deaths},
     {"waitv_revoked", many_revoked},
     {"eventfds", eventfds},
+    {"eventfds_many", eventfds_many},
     {0},
 };
