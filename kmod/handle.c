@@ -241,7 +241,8 @@ void lshm_handle_revoke_all(
 {
 	struct lshm_handle *h;
 
-	while ((h = find_handle(r, 0, but))) {
+	/* Somebody may make handles as fast as they are revoked. */
+	while (!fatal_signal_pending(current) && (h = find_handle(r, 0, but))) {
 		lshm_handle_revoke(h);
 		lshm_handle_put(h);
 	}

@@ -315,7 +315,8 @@ static int map_all(struct vm_area_struct *vma, struct lshm_region *r)
 	int ret;
 
 	while (left) {
-		n = run_at(r, index, left);
+		/* Not more at once: others want the processor, too. */
+		n = run_at(r, index, min(left, 16 * LSHM_BLOCK_PAGES));
 		ret = map_piece(
 			vma, addr, page_to_pfn(lshm_region_page(r, index)), n);
 		if (ret) {

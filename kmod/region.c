@@ -214,6 +214,8 @@ static void measure(struct lshm_region *r, unsigned long from, unsigned long to)
 			WRITE_ONCE(r->huge, r->huge + 1);
 		}
 		last = pfn;
+		if (i % LSHM_BLOCK_PAGES == 0)
+			cond_resched();
 	}
 }
 
