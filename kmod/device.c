@@ -360,12 +360,17 @@ static ssize_t control_read(
 	struct control *c = file->private_data;
 	ssize_t ret;
 
-	if (mutex_lock_interruptible(&c->lock))
-		return -ERESTARTSYS;
-	ret = lshm_events_read(
-		&c->cursor, to, size, file->f_flags & O_NONBLOCK);
-	mutex_unlock(&c->lock);
-	return ret;
+	/* Who sleeps does not hold the cursor: another may not want to. */
+	for (;;) {
+		if (mutex_lock_interruptible(&c->lock))
+			return -ERESTARTSYS;
+		ret = lshm_events_read(&c->cursor, to, size);
+		mutex_unlock(&c->lock);
+		if (ret != -EAGAIN || file->f_flags & O_NONBLOCK)
+			return ret;
+		if (lshm_events_wait(&c->cursor))
+			return -ERESTARTSYS;
+	}
 }
 
 static __poll_t control_poll(struct file *file, struct poll_table_struct *wait)

@@ -129,9 +129,8 @@ static bool take(u64 *cursor, struct lshm_ioc_event *to)
 	}
 }
 
-/* @cursor is the caller's alone during the call. */
-ssize_t lshm_events_read(
-	u64 *cursor, char __user *to, size_t size, bool nonblock)
+/* @cursor is the caller's alone during the call. -EAGAIN: there is nothing. */
+ssize_t lshm_events_read(u64 *cursor, char __user *to, size_t size)
 {
 	struct lshm_ioc_event e;
 	size_t done = 0;
@@ -149,15 +148,16 @@ ssize_t lshm_events_read(
 			done += sizeof(e);
 			continue;
 		}
-		if (done)
-			break;
-		if (nonblock)
-			return -EAGAIN;
-		if (wait_event_interruptible(
-			    readers, READ_ONCE(next_record) != *cursor))
-			return -ERESTARTSYS;
+		return done ? done : -EAGAIN;
 	}
 	return done;
+}
+
+/* Until there may be something; @cursor may be moved by others. */
+int lshm_events_wait(const u64 *cursor)
+{
+	return wait_event_interruptible(
+		readers, READ_ONCE(next_record) != READ_ONCE(*cursor));
 }
 
 __poll_t lshm_events_poll(

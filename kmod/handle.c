@@ -116,7 +116,6 @@ struct file *lshm_handle_file(
 		return ERR_PTR(-ENOMEM);
 	kref_init(&h->ref);
 	h->region = r;
-	h->id = lshm_new_id();
 	h->rights = rights;
 	h->uid = current_euid();
 	init_rwsem(&h->sem);
@@ -157,6 +156,8 @@ struct file *lshm_handle_file(
 
 	mutex_lock(&r->lock);
 	i_size_write(h->inode, (loff_t)lshm_region_pages(r) << PAGE_SHIFT);
+	/* Here, for HANDLES goes by the list being in the order of ids. */
+	h->id = lshm_new_id();
 	list_add_tail(&h->link, &r->handles);
 	r->nhandles++;
 	/* Set before who revokes looks at the list for the last time. */
@@ -192,7 +193,7 @@ static int handle_release(struct inode *inode, struct file *file)
 	list_del(&h->link);
 	h->region->nhandles--;
 	mutex_unlock(&h->region->lock);
-	lshm_unbind_all(h);
+	lshm_unbind_all(h, false);
 	lshm_handle_put(h);
 	return 0;
 }
@@ -213,7 +214,7 @@ void lshm_handle_revoke(struct lshm_handle *h)
 	lshm_mapping_revoke(h);
 	lshm_wake_handle(h);
 	lshm_claim_revoke(h);
-	lshm_unbind_all(h);
+	lshm_unbind_all(h, true);
 	if (!was)
 		lshm_event(h->region, h, LSHM_IOC_EVENT_REVOKE, 0);
 }
@@ -240,7 +241,8 @@ void lshm_handle_revoke_all(
 {
 	struct lshm_handle *h;
 
-	while ((h = find_handle(r, 0, but))) {
+	/* Somebody may make handles as fast as they are revoked. */
+	while (!fatal_signal_pending(current) && (h = find_handle(r, 0, but))) {
 		lshm_handle_revoke(h);
 		lshm_handle_put(h);
 	}
@@ -248,37 +250,29 @@ void lshm_handle_revoke_all(
 
 /* -- read, write, and the rest of a file ----------------------------------- */
 
-static ssize_t handle_read(
-	struct file *file, char __user *to, size_t size, loff_t *at)
+/*
+ * What is read or written passes through a page of the kernel's: the caller's
+ * memory may make a copy wait for as long as it likes, and in the meantime the
+ * handle may be revoked, or the region sealed. Between the region and that page
+ * no copy waits: it is made with a lock held that revocation, and SEAL, take.
+ */
+static int copy_out(struct lshm_handle *h, void *to, u64 pos, size_t n)
 {
-	struct lshm_handle *h = file->private_data;
-	u64 pos = *at, length, n;
-	size_t done = 0;
-	char *p;
+	struct page *page = lshm_region_page(h->region, pos >> PAGE_SHIFT);
+	int ret = -ENODEV;
 
-	if (READ_ONCE(h->revoked))
-		return -ENODEV;
-	length = (u64)lshm_region_pages(h->region) << PAGE_SHIFT;
-	while (done < size && pos < length) {
-		n = min3((u64)(size - done), length - pos,
-			(u64)(PAGE_SIZE - offset_in_page(pos)));
-		p = page_address(
-			lshm_region_page(h->region, pos >> PAGE_SHIFT));
-		if (copy_to_user(to + done, p + offset_in_page(pos), n))
-			return done ? done : -EFAULT;
-		done += n;
-		pos += n;
-		*at = pos;
-		if (fatal_signal_pending(current))
-			break;
-		cond_resched();
+	down_read(&h->sem);
+	if (!h->revoked) {
+		memcpy(to, page_address(page) + offset_in_page(pos), n);
+		ret = 0;
 	}
-	return done;
+	up_read(&h->sem);
+	return ret;
 }
 
-/* Counted as a writable mapping, so that SEAL_WRITE does not pass it by. */
-static int begin_write(struct lshm_handle *h)
+static int copy_in(struct lshm_handle *h, u64 pos, const void *from, size_t n)
 {
+	struct page *page = lshm_region_page(h->region, pos >> PAGE_SHIFT);
 	struct lshm_region *r = h->region;
 	int ret = 0;
 
@@ -288,35 +282,41 @@ static int begin_write(struct lshm_handle *h)
 	else if (r->seals & (LSHM_IOC_SEAL_WRITE | LSHM_IOC_SEAL_FUTURE_WRITE))
 		ret = -EPERM;
 	else
-		atomic_inc(&r->writable);
+		memcpy(page_address(page) + offset_in_page(pos), from, n);
 	mutex_unlock(&r->lock);
 	return ret;
 }
 
-static ssize_t handle_write(
-	struct file *file, const char __user *from, size_t size, loff_t *at)
+/* Exactly one of @to and @from is meant, as @write says. */
+static ssize_t transfer(struct lshm_handle *h, bool write, char __user *to,
+	const char __user *from, size_t size, loff_t *at)
 {
-	struct lshm_handle *h = file->private_data;
 	u64 pos = *at, length, n;
-	ssize_t ret = 0;
 	size_t done = 0;
-	char *p;
+	int ret = 0;
+	char *buffer;
 
-	ret = begin_write(h);
-	if (ret)
-		return ret;
+	if (READ_ONCE(h->revoked))
+		return -ENODEV;
 	length = (u64)lshm_region_pages(h->region) << PAGE_SHIFT;
-	if (size && pos >= length)
-		ret = -ENOSPC;
+	if (size == 0 || pos >= length)
+		return write && size ? -ENOSPC : 0;
+	buffer = kmalloc(min_t(size_t, size, PAGE_SIZE), GFP_KERNEL_ACCOUNT);
+	if (!buffer)
+		return -ENOMEM;
 	while (done < size && pos < length) {
 		n = min3((u64)(size - done), length - pos,
 			(u64)(PAGE_SIZE - offset_in_page(pos)));
-		p = page_address(
-			lshm_region_page(h->region, pos >> PAGE_SHIFT));
-		if (copy_from_user(p + offset_in_page(pos), from + done, n)) {
+		if (write && copy_from_user(buffer, from + done, n))
 			ret = -EFAULT;
+		else if (write)
+			ret = copy_in(h, pos, buffer, n);
+		else
+			ret = copy_out(h, buffer, pos, n);
+		if (ret == 0 && !write && copy_to_user(to + done, buffer, n))
+			ret = -EFAULT;
+		if (ret)
 			break;
-		}
 		done += n;
 		pos += n;
 		*at = pos;
@@ -324,8 +324,20 @@ static ssize_t handle_write(
 			break;
 		cond_resched();
 	}
-	atomic_dec(&h->region->writable);
+	kfree(buffer);
 	return done ? done : ret;
+}
+
+static ssize_t handle_read(
+	struct file *file, char __user *to, size_t size, loff_t *at)
+{
+	return transfer(file->private_data, false, to, NULL, size, at);
+}
+
+static ssize_t handle_write(
+	struct file *file, const char __user *from, size_t size, loff_t *at)
+{
+	return transfer(file->private_data, true, NULL, from, size, at);
 }
 
 static __poll_t handle_poll(struct file *file, struct poll_table_struct *wait)
@@ -403,6 +415,9 @@ static int do_seal(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 
 	if (a->seal.pad || a->seal.seals & ~LSHM_IOC_SEALS)
 		return -EINVAL;
+	/* A GROW that has seen no seal comes to its end first. */
+	if (mutex_lock_killable(&r->grow))
+		return -EINTR;
 	mutex_lock(&r->lock);
 	if (r->seals & LSHM_IOC_SEAL_SEAL && a->seal.seals & ~r->seals)
 		ret = -EPERM;
@@ -413,6 +428,7 @@ static int do_seal(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 		r->seals |= a->seal.seals;
 	a->seal.seals = r->seals;
 	mutex_unlock(&r->lock);
+	mutex_unlock(&r->grow);
 	if (ret == 0)
 		lshm_event(r, p, LSHM_IOC_EVENT_SEAL, a->seal.seals);
 	return ret;

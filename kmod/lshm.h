@@ -89,11 +89,12 @@ struct lshm_region {
 	struct xarray claims;
 	u32 nhandles;
 	u32 nclaims;
+	u32 nbindings;
 	u32 seals;
 	char label[LSHM_IOC_LABEL_SIZE];
 
 	atomic_t maps;
-	atomic_t writable; /* maps that may be or become so; write(2) too */
+	atomic_t writable; /* maps that may be or become so */
 	atomic_t waiters;
 	atomic64_t deaths;
 	atomic64_t faults;
@@ -118,13 +119,12 @@ struct lshm_handle {
 
 	struct rw_semaphore sem;
 	bool revoked;	      /* set under @sem, never cleared */
-	struct list_head mms; /* that have mapped it; mms_lock */
+	struct list_head mms; /* that map it just now; mms_lock, under @sem */
 	struct mutex mms_lock;
 
 	struct list_head link;	   /* region->lock */
 	struct list_head bindings; /* region->lock */
 	u32 nclaims;		   /* region->lock */
-	u32 nbindings;		   /* region->lock */
 	atomic_t maps;
 	atomic64_t seen_deaths; /* what poll(2) goes by */
 };
@@ -253,7 +253,7 @@ int lshm_wait(struct lshm_handle *h, struct lshm_ioc_wait *a);
 int lshm_waitv(struct lshm_handle *h, struct lshm_ioc_waitv *a);
 int lshm_wake(struct lshm_handle *h, struct lshm_ioc_wake *a);
 int lshm_bind(struct lshm_handle *h, struct lshm_ioc_bind *a);
-void lshm_unbind_all(struct lshm_handle *h);
+void lshm_unbind_all(struct lshm_handle *h, bool ring);
 void lshm_wake_death(struct lshm_region *r);
 void lshm_wake_handle(struct lshm_handle *h);
 
@@ -273,8 +273,8 @@ void lshm_quota_info(struct lshm_ioc_info *i);
 void lshm_event(
 	struct lshm_region *r, struct lshm_handle *h, u32 type, u64 value);
 u64 lshm_events_now(void);
-ssize_t lshm_events_read(
-	u64 *cursor, char __user *to, size_t size, bool nonblock);
+ssize_t lshm_events_read(u64 *cursor, char __user *to, size_t size);
+int lshm_events_wait(const u64 *cursor);
 __poll_t lshm_events_poll(
 	u64 cursor, struct file *file, struct poll_table_struct *wait);
 void lshm_events_exit(void);

@@ -15,11 +15,14 @@
  * fault hold shared around their check and their insertion; then the page
  * tables of the handle's own inode are emptied. That would miss an eager mmap
  * that has filled its page tables, but whose VMA is not yet where
- * unmap_mapping_range() looks: mmap runs before that. So every address space
- * that has ever mapped the handle is noted (handle->mms, under mms_lock; held,
- * not used), and its mmap_lock is taken once, which such an mmap still holds,
- * before the page tables are emptied. A fork copies only from page tables that
- * are emptied first, into a VMA that is already linked.
+ * unmap_mapping_range() looks: mmap runs before that. So each address space
+ * that maps the handle is noted, with handle->sem shared (handle->mms, under
+ * mms_lock; held, not used). Once the handle is marked the list stays as it is,
+ * and each mmap_lock in it is taken once, which such an mmap still holds; then
+ * the page tables are emptied. The next to be noted removes those whose
+ * mmap_lock is not held for writing: they are done. So the list is short, and
+ * few of the dead are kept by it. A fork copies only from page tables that are
+ * emptied first, into a VMA that is already linked.
  */
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -46,7 +49,21 @@ static void drop_mm(struct mm_entry *e)
 	kfree(e);
 }
 
-/* Note the caller's address space; forget those that are gone. */
+/* Has an mmap that was under way in it when it was noted come to its end? */
+static bool is_done(struct mm_struct *mm)
+{
+	if (atomic_read(&mm->mm_users) == 0)
+		return true;
+	if (!mmap_read_trylock(mm))
+		return false;
+	mmap_read_unlock(mm);
+	return true;
+}
+
+/*
+ * Note the caller's address space; forget those that need not be known any
+ * more. handle->sem is held, and the handle is not revoked.
+ */
 static int note_mm(struct lshm_handle *h)
 {
 	struct mm_entry *e, *next, *new;
@@ -59,7 +76,7 @@ static int note_mm(struct lshm_handle *h)
 	list_for_each_entry_safe(e, next, &h->mms, link) {
 		if (e->mm == current->mm)
 			found = true;
-		else if (atomic_read(&e->mm->mm_users) == 0)
+		else if (is_done(e->mm))
 			drop_mm(e);
 	}
 	if (!found) {
@@ -152,7 +169,7 @@ static vm_fault_t fault_pfn(struct vm_fault *vmf, struct lshm_region *r)
 	unsigned long end =
 		min((vmf->address & PMD_MASK) + PMD_SIZE, vma->vm_end);
 	unsigned long index;
-	vm_fault_t ret, got = VM_FAULT_SIGBUS;
+	vm_fault_t ret, got = 0;
 
 	for (unsigned long a = start; a < end; a += PAGE_SIZE) {
 		index = vma->vm_pgoff + ((a - vma->vm_start) >> PAGE_SHIFT);
@@ -161,7 +178,7 @@ static vm_fault_t fault_pfn(struct vm_fault *vmf, struct lshm_region *r)
 		if (a == (vmf->address & PAGE_MASK))
 			got = ret;
 		if (ret & VM_FAULT_ERROR)
-			break;
+			return got ? got : ret;
 	}
 	return got;
 }
@@ -298,7 +315,8 @@ static int map_all(struct vm_area_struct *vma, struct lshm_region *r)
 	int ret;
 
 	while (left) {
-		n = run_at(r, index, left);
+		/* Not more at once: others want the processor, too. */
+		n = run_at(r, index, min(left, 16 * LSHM_BLOCK_PAGES));
 		ret = map_piece(
 			vma, addr, page_to_pfn(lshm_region_page(r, index)), n);
 		if (ret) {
@@ -351,15 +369,11 @@ int lshm_mapping_mmap(struct file *file, struct vm_area_struct *vma)
 		return -ENXIO;
 	if (vma->vm_flags & VM_EXEC)
 		return -EPERM;
-	ret = note_mm(h);
-	if (ret)
-		return ret;
 
 	down_read(&h->sem);
-	if (h->revoked) {
-		ret = -ENODEV;
+	ret = h->revoked ? -ENODEV : note_mm(h);
+	if (ret)
 		goto out;
-	}
 	vma->vm_private_data = h;
 	ret = count_in(vma, r);
 	if (ret)

@@ -105,12 +105,15 @@ static void free_pages_from(struct lshm_region *r, unsigned long from)
 	}
 }
 
+/* Where there is no memory, who asks gets an error, and nobody is killed. */
 static gfp_t gfp_of(const struct lshm_region *r, unsigned int order)
 {
 	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN;
 
 	if (order && !r->contiguous)
 		gfp |= __GFP_NORETRY;
+	else
+		gfp |= __GFP_RETRY_MAYFAIL;
 	if (r->node >= 0)
 		gfp |= __GFP_THISNODE;
 	return gfp;
@@ -211,6 +214,8 @@ static void measure(struct lshm_region *r, unsigned long from, unsigned long to)
 			WRITE_ONCE(r->huge, r->huge + 1);
 		}
 		last = pfn;
+		if (i % LSHM_BLOCK_PAGES == 0)
+			cond_resched();
 	}
 }
 

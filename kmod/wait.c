@@ -32,7 +32,9 @@
 #include "lshm.h"
 #include "trace.h"
 
-#define MAX_BINDINGS 4096 /* of one handle */
+#define MAX_BINDINGS 1024 /* of one region: a WAKE goes through its bucket's */
+
+#define NO_WORD U64_MAX
 
 struct sleeper {
 	struct task_struct *task;
@@ -44,6 +46,7 @@ struct waiter {
 	struct sleeper *sleeper;
 	struct lshm_handle *handle;
 	u64 offset;
+	u64 deaths; /* of the region, when it joined */
 	int index;
 };
 
@@ -137,13 +140,15 @@ void lshm_wake_death(struct lshm_region *r)
 	struct waiter *w, *next;
 	struct binding *bound;
 	struct lshm_bucket *b;
+	u64 deaths = atomic64_inc_return(&r->deaths);
 
-	atomic64_inc(&r->deaths);
 	for (int i = 0; i < LSHM_BUCKETS; i++) {
 		b = &r->buckets[i];
 		spin_lock(&b->lock);
+		/* Who came later has known of it. */
 		list_for_each_entry_safe(w, next, &b->waiters, link)
-			wake(w, -EOWNERDEAD);
+			if (w->deaths < deaths)
+				wake(w, -EOWNERDEAD);
 		spin_unlock(&b->lock);
 	}
 	b = &r->death_bell;
@@ -185,20 +190,26 @@ static ktime_t host_time(u64 deadline)
 	return t < 0 ? 0 : t;
 }
 
-/* Join, if all is as expected: 0; or what is not: an error. */
+/*
+ * Join, if all is as expected: 0; or what is not: an error. At NO_WORD, which
+ * nobody can wake, there is only the handle and the deaths to look at.
+ */
 static int join(struct waiter *w, u32 expected, const u64 *deaths)
 {
 	struct lshm_region *r = w->handle->region;
 	struct lshm_bucket *b = bucket_of(r, w->offset);
-	u32 *word;
-	int ret = find_word(r, w->offset, &word);
+	u32 *word = &expected;
+	int ret = 0;
 
+	if (w->offset != NO_WORD)
+		ret = find_word(r, w->offset, &word);
 	if (ret)
 		return ret;
 	spin_lock(&b->lock);
+	w->deaths = atomic64_read(&r->deaths);
 	if (READ_ONCE(w->handle->revoked))
 		ret = -ENODEV;
-	else if (deaths && atomic64_read(&r->deaths) != *deaths)
+	else if (deaths && w->deaths != *deaths)
 		ret = -EOWNERDEAD;
 	else if (READ_ONCE(*word) != expected)
 		ret = -EAGAIN;
@@ -246,17 +257,18 @@ static int sleep(struct sleeper *s, u64 deadline)
 	return ret;
 }
 
-/* Sleep on @count words, of which none has joined yet. */
-static int wait_on(struct waiter *w, const u32 *expected, int count,
-	const u64 *deaths, u64 deadline, u32 *index)
+/*
+ * Sleep on @count words, of which none has joined yet; @deaths are those of
+ * region @r.
+ */
+static int wait_on(struct lshm_region *r, struct waiter *w, const u32 *expected,
+	int count, const u64 *deaths, u64 deadline, u32 *index)
 {
-	struct lshm_region *r = w[0].handle->region;
 	struct sleeper s = { .task = current };
 	int ret = 0, joined;
 
 	for (joined = 0; joined < count; joined++) {
 		w[joined].sleeper = &s;
-		/* The deaths are those of the region that was asked about. */
 		ret = join(&w[joined], expected[joined],
 			w[joined].handle->region == r ? deaths : NULL);
 		if (ret)
@@ -294,8 +306,8 @@ int lshm_wait(struct lshm_handle *h, struct lshm_ioc_wait *a)
 		return -EINVAL;
 	if (a->region && a->region != h->region->id)
 		return -ESTALE;
-	ret = wait_on(
-		&w, &a->expected, 1, exact ? &seen : NULL, a->deadline, &index);
+	ret = wait_on(h->region, &w, &a->expected, 1, exact ? &seen : NULL,
+		a->deadline, &index);
 	a->deaths = atomic64_read(&h->region->deaths);
 	return ret;
 }
@@ -318,8 +330,9 @@ int lshm_waitv(struct lshm_handle *h, struct lshm_ioc_waitv *a)
 		return -EFAULT;
 	words = kcalloc(a->count, sizeof(*words), GFP_KERNEL_ACCOUNT);
 	files = kcalloc(a->count, sizeof(*files), GFP_KERNEL_ACCOUNT);
-	w = kcalloc(a->count, sizeof(*w), GFP_KERNEL_ACCOUNT);
-	expected = kcalloc(a->count, sizeof(*expected), GFP_KERNEL_ACCOUNT);
+	/* One more, for what happens to the handle and its region. */
+	w = kcalloc(a->count + 1, sizeof(*w), GFP_KERNEL_ACCOUNT);
+	expected = kcalloc(a->count + 1, sizeof(*expected), GFP_KERNEL_ACCOUNT);
 	if (!words || !files || !w || !expected)
 		goto out;
 	ret = -EFAULT;
@@ -343,9 +356,10 @@ int lshm_waitv(struct lshm_handle *h, struct lshm_ioc_waitv *a)
 		if (!(w[i].handle->rights & LSHM_IOC_RIGHT_READ))
 			goto out;
 	}
-	/* The first waiter says whose deaths are meant. */
-	ret = wait_on(w, expected, a->count, exact ? &seen : NULL, a->deadline,
-		&a->index);
+	w[a->count].handle = h;
+	w[a->count].offset = NO_WORD;
+	ret = wait_on(h->region, w, expected, a->count + 1,
+		exact ? &seen : NULL, a->deadline, &a->index);
 	a->deaths = atomic64_read(&h->region->deaths);
 out:
 	for (u32 i = 0; files && i < a->count; i++)
@@ -361,8 +375,9 @@ out:
 /* -- eventfds -------------------------------------------------------------- */
 
 /* region->lock is held. */
-static void remove_binding(struct binding *b)
+static void remove_binding(struct lshm_region *r, struct binding *b)
 {
+	r->nbindings--;
 	list_del(&b->of_handle);
 	spin_lock(&b->bucket->lock);
 	list_del(&b->link);
@@ -417,21 +432,19 @@ int lshm_bind(struct lshm_handle *h, struct lshm_ioc_bind *a)
 	old = find_binding(h, bucket, ctx, a->offset);
 	ret = 0;
 	if (a->flags & LSHM_IOC_BIND_REMOVE) {
-		if (old) {
-			remove_binding(old);
-			h->nbindings--;
-		} else {
+		if (old)
+			remove_binding(r, old);
+		else
 			ret = -ENOENT;
-		}
 	} else if (h->revoked) {
 		ret = -ENODEV;
 	} else if (old) {
 		ret = -EEXIST;
-	} else if (h->nbindings >= MAX_BINDINGS) {
+	} else if (r->nbindings >= MAX_BINDINGS) {
 		ret = -ENOSPC;
 	} else {
 		list_add(&new->of_handle, &h->bindings);
-		h->nbindings++;
+		r->nbindings++;
 		spin_lock(&bucket->lock);
 		list_add_tail(&new->link, &bucket->bindings);
 		spin_unlock(&bucket->lock);
@@ -446,14 +459,16 @@ out:
 	return ret;
 }
 
-/* With those for deaths: an eventfd outlives a revocation only in userland. */
-void lshm_unbind_all(struct lshm_handle *h)
+/* @ring: who waits for one of them is to find the handle revoked. */
+void lshm_unbind_all(struct lshm_handle *h, bool ring)
 {
 	struct binding *b, *next;
 
 	mutex_lock(&h->region->lock);
-	list_for_each_entry_safe(b, next, &h->bindings, of_handle)
-		remove_binding(b);
-	h->nbindings = 0;
+	list_for_each_entry_safe(b, next, &h->bindings, of_handle) {
+		if (ring)
+			lshm_eventfd_signal(b->ctx);
+		remove_binding(h->region, b);
+	}
 	mutex_unlock(&h->region->lock);
 }

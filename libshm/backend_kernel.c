@@ -5,7 +5,7 @@
  * The region NAME is the module's NAME; uapi.h is the interface. The store
  * keeps one region descriptor, which is a handle of its own with an inode of
  * its own; who is handed the region on gets another handle, with no more rights
- * than this one.
+ * than this one, and without the right to manage.
  *
  * Participation is the module's claim: one page, mapped, that neither fork nor
  * exec hands on. Waiting and waking are the module's, too, since futexes do not
@@ -406,12 +406,15 @@ static int kernel_map(
 	return ret;
 }
 
+/* To revoke and to seal is the owner's, not of who is handed the region. */
 static int kernel_share(struct lshmi_store *s, bool writable)
 {
 	struct lshm_ioc_stat st;
 	int ret = stat_store(s, &st);
 
-	return ret < 0 ? ret : dup_fd(s->fd, rights_of(&st, writable));
+	if (ret < 0)
+		return ret;
+	return dup_fd(s->fd, rights_of(&st, writable) & ~LSHM_IOC_RIGHT_MANAGE);
 }
 
 static int kernel_claim(struct lshmi_store *s, uint32_t slot)

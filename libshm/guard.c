@@ -61,12 +61,19 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 		return;
 	}
 	errno = error;
-	if (before.sa_flags & SA_SIGINFO)
-		before.sa_sigaction(number, info, context);
-	else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
-		before.sa_handler(number);
-	else /* the access is repeated, or the signal was blocked for it */
+	/* Whatever the flags: they share their place with sa_sigaction. */
+	if (before.sa_handler == SIG_IGN && info->si_code <= 0)
+		return;
+	if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN) {
+		/* The access is repeated; what was sent has to be. */
 		signal(number, SIG_DFL);
+		if (info->si_code <= 0)
+			raise(number);
+	} else if (before.sa_flags & SA_SIGINFO) {
+		before.sa_sigaction(number, info, context);
+	} else {
+		before.sa_handler(number);
+	}
 }
 
 int lshmi_guard_add(struct lshm_region *r)
@@ -74,7 +81,7 @@ int lshmi_guard_add(struct lshm_region *r)
 	static bool installed;
 	struct sigaction action = {
 	    .sa_sigaction = on_sigbus,
-	    .sa_flags = SA_SIGINFO | SA_ONSTACK,
+	    .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
 	};
 	bool added = false;
 

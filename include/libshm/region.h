@@ -339,8 +339,9 @@ LSHM_API int lshm_region_reap(struct lshm_region *region);
  * For who misbehaves; kernel backend only. When it returns, that handle's
  * memory cannot be touched any more, not through a child or another thread
  * either: SIGBUS, or see LSHM_GUARD. It counts as dead. Nobody else notices.
- * Only the region's owner may, and CAP_IPC_OWNER. It may open the region again
- * if its mode still lets it.
+ * Only the region's owner may, and CAP_IPC_OWNER, but not with a handle that
+ * lshm_region_receive() gave. It may open the region again if its mode still
+ * lets it.
  *
  * Return: 0; -ENOENT nobody is there; -EINVAL no such slot, or one's own;
  * -EACCES; -ENOTSUP another backend; -EROFS; -ECHILD; -ENODEV.

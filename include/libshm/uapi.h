@@ -359,8 +359,8 @@ struct lshm_ioc_seal {
  *
  * On return no access through the handle's mappings is possible any more
  * (SIGBUS), its waits have ended, its claims have ended, as by death, and all
- * calls on it fail with ENODEV. Other handles do not notice. A write(2) that
- * has begun may still end. ENOENT.
+ * calls on it fail with ENODEV. Other handles do not notice. Eventfds bound
+ * through it are signalled a last time. ENOENT.
  */
 struct lshm_ioc_revoke {
 	__u32 size;
@@ -443,6 +443,8 @@ struct lshm_ioc_waiton {
  * @count:	of them, 1 to @max_waitv of INFO
  * @index:	[out] which was woken, or (EAGAIN) has another value
  * @deadline, @deaths: as for WAIT; of the region it is called on
+ *
+ * A claim that ends while it sleeps, in any of the regions, is EOWNERDEAD.
  */
 struct lshm_ioc_waitv {
 	__u32 size;
@@ -464,8 +466,8 @@ struct lshm_ioc_waitv {
  * @fd:		the eventfd
  *
  * With exactly one of WAKE and DEATHS. Lasts until it is removed, or the handle
- * is closed or revoked. ENOENT nothing to remove; EEXIST; ENOSPC too many;
- * EINVAL no eventfd.
+ * is closed or revoked. ENOENT nothing to remove; EEXIST; ENOSPC too many of
+ * the region; EINVAL no eventfd.
  */
 struct lshm_ioc_bind {
 	__u32 size;

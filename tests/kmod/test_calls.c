@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -565,6 +566,39 @@ static void handles(void)
 	REFUSED(ioctl(other, LSHM_IOC_HANDLES, &l), EACCES);
 }
 
+/* Made by several at a time, they are all told of. */
+enum { MAKERS = 4, MADE = 50, ROUNDS = 40 };
+
+static void *make_handles(void *arg)
+{
+	for (int i = 0; i < MADE; i++)
+		CHECK(dup_with(*(int *)arg, 0) >= 0);
+	return NULL;
+}
+
+static void handles_complete(void)
+{
+	static struct lshm_ioc_handle h[MAKERS * MADE + 2];
+	struct lshm_ioc_list l = {.size = sizeof(l),
+	    .records = (uintptr_t)h,
+	    .record_size = sizeof(h[0])};
+	pthread_t t[MAKERS];
+	int fd = make(page);
+
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < MAKERS; i++)
+			CHECK(pthread_create(&t[i], NULL, make_handles, &fd) ==
+			      0);
+		for (int i = 0; i < MAKERS; i++)
+			pthread_join(t[i], NULL);
+		l.count = MAKERS * MADE + 2;
+		CHECK(ioctl(fd, LSHM_IOC_HANDLES, &l) == 0);
+		CHECK(l.count == MAKERS * MADE + 1 && l.next == 0);
+		for (int i = 0; i < MAKERS * MADE; i++)
+			close(fd + 1 + i);
+	}
+}
+
 /* -- as a file ------------------------------------------------------------- */
 
 static void frames(void)
@@ -630,6 +664,10 @@ static void read_write(void)
 	REFUSED(pread(fd, p, 11, 0), EFAULT);
 	REFUSED(pread(fd, p + 10, 1, 0), EFAULT);
 	REFUSED(pwrite(fd, p + 10, 1, 0), EFAULT);
+	p = (char *)(uintptr_t)(ctl < 0); /* NULL, but do not tell gcc */
+	REFUSED(pread(fd, p, 4, 0), EFAULT);
+	REFUSED(pwrite(fd, p, 4, 0), EFAULT);
+	p = edge(10);
 	REFUSED(pread(fd, p, 10, -1), EINVAL);
 	REFUSED(pread(fd, p, 10, INT64_MAX), EINVAL);
 	CHECK(pread(fd, p, 10, INT64_MAX - 100) == 0);
@@ -699,6 +737,33 @@ static void events(void)
 	CHECK(unlink_name("mine") == 0 && unlink_name("yours") == 0);
 }
 
+static void *read_event(void *arg)
+{
+	struct lshm_ioc_event e;
+
+	CHECK(read(*(int *)arg, &e, sizeof(e)) == sizeof(e));
+	return NULL;
+}
+
+/* Who does not want to wait does not, though another reader does. */
+static void events_at_once(void)
+{
+	int fd = open(LSHM_IOC_DEVICE, O_RDONLY);
+	struct lshm_ioc_event e;
+	pthread_t t[2];
+
+	for (int i = 0; i < 2; i++)
+		CHECK(pthread_create(&t[i], NULL, read_event, &fd) == 0);
+	usleep(200000); /* most likely they sleep by now */
+	CHECK(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+	alarm(20);
+	REFUSED(read(fd, &e, sizeof(e)), EAGAIN);
+	for (int i = 0; i < 2; i++)
+		close(make(page));
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+}
+
 const struct test tests_calls[] = {
     {"info", info},
     {"call_sizes", sizes},
@@ -712,8 +777,10 @@ const struct test tests_calls[] = {
     {"label", label},
     {"list", list},
     {"handles", handles},
+    {"handles_complete", handles_complete},
     {"frames", frames},
     {"read_write", read_write},
     {"events", events},
+    {"events_at_once", events_at_once},
     {0},
 };

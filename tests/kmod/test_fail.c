@@ -10,6 +10,8 @@
  * the kernel has memory at hand or not: so some more calls are made.
  */
 #include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 
 #include "kmod.h"
@@ -19,7 +21,7 @@
 
 #define BEYOND 8 /* calls in a row in which the step was not reached */
 
-static int region, event;
+static int region, lazy, event;
 static unsigned int number; /* of the call: for names */
 
 /* -- the calls: a negative value is a failure ------------------------------ */
@@ -238,6 +240,32 @@ static int do_mmap(void)
 	return 0;
 }
 
+static sigjmp_buf back;
+
+static void jump(int s)
+{
+	siglongjmp(back, s);
+}
+
+/* The first page that is touched of a block is not the block's first. */
+static int do_touch(void)
+{
+	char *p = mmap(NULL, 2 * HUGE, RW, MAP_SHARED, lazy, 0);
+	volatile char *block = (char *)(((uintptr_t)p + HUGE - 1) & -HUGE);
+	int ret = 0;
+
+	if (p == MAP_FAILED)
+		return -1;
+	if (sigsetjmp(back, 1) == 0)
+		block[7 * page] = 1;
+	else
+		ret = -1;
+	while (munmap(p, 2 * HUGE) < 0)
+		;
+	errno = EIO; /* whatever failed, the program need not know */
+	return ret;
+}
+
 static int do_claim(void)
 {
 	void *p = claim(region, 3);
@@ -293,9 +321,18 @@ static void sweep(int (*call)(void), int otherwise)
 
 static void begin(void)
 {
+	struct lshm_ioc_create c = {
+	    .map = LSHM_IOC_MAP_LAZY,
+	    .length = 2 * HUGE,
+	    .mode = 0600,
+	    .node = -1,
+	};
+
 	region = make_named("fail", 4 * page, 0600);
+	lazy = make_with(&c);
 	event = eventfd(0, EFD_CLOEXEC);
-	CHECK(region >= 0 && event >= 0);
+	CHECK(region >= 0 && lazy >= 0 && event >= 0);
+	signal(SIGBUS, jump);
 }
 
 #define SWEEP(name, otherwise)                   \
@@ -328,6 +365,7 @@ SWEEP(frames, 0)
 SWEEP(read, 0)
 SWEEP(write, 0)
 SWEEP(mmap, 0)
+SWEEP(touch, 0)
 SWEEP(claim, 0)
 SWEEP(open_device, 0)
 
@@ -359,6 +397,7 @@ const struct test tests_fail[] = {
     ROW(read),
     ROW(write),
     ROW(mmap),
+    ROW(touch),
     ROW(claim),
     ROW(open_device),
     {0},

@@ -4,11 +4,15 @@
  * map, and revocation
  */
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "kmod.h"
 
@@ -442,6 +446,155 @@ static void revoke_races(uint32_t how)
 	}
 }
 
+/*
+ * Processes that have mapped the handle die while it is revoked, and while
+ * somebody goes on asking for it: what the module remembers of the dead is
+ * forgotten by one and looked at by another. They die in an mmap that takes
+ * long, for which revocation waits.
+ */
+static atomic_bool over;
+
+static void *map_on(void *arg)
+{
+	int fd = *(int *)arg;
+
+	while (!over) {
+		void *p = map(fd, page, RW);
+
+		if (p != MAP_FAILED)
+			munmap(p, page);
+	}
+	return NULL;
+}
+
+static void revoke_among_dying(void)
+{
+	enum { ROUNDS = 30, PEOPLE = 4 };
+	int fd = make(page), large = make(16 * HUGE);
+
+	for (int round = 0; round < ROUNDS; round++) {
+		int bad = dup_with(fd, 0), mapped[2];
+		uint64_t id = handle_of(bad);
+		pid_t people[PEOPLE];
+		pthread_t t;
+		char c;
+
+		CHECK(bad >= 0 && pipe(mapped) == 0);
+		for (int i = 0; i < PEOPLE; i++) {
+			people[i] = child();
+			if (people[i] == 0) {
+				CHECK(map(bad, page, RW) != MAP_FAILED);
+				CHECK(write(mapped[1], "m", 1) == 1);
+				for (;;)
+					munmap(map(large, 16 * HUGE, RW),
+					    16 * HUGE);
+			}
+		}
+		for (int i = 0; i < PEOPLE; i++)
+			CHECK(read(mapped[0], &c, 1) == 1);
+		over = false;
+		CHECK(pthread_create(&t, NULL, map_on, &bad) == 0);
+		for (int i = 0; i < PEOPLE; i++)
+			CHECK(kill(people[i], SIGKILL) == 0);
+		CHECK(revoke_handle(fd, id) == 0);
+		over = true;
+		pthread_join(t, NULL);
+		for (int i = 0; i < PEOPLE; i++)
+			CHECK(waitpid(people[i], NULL, 0) == people[i]);
+		close(bad);
+		close(mapped[0]);
+		close(mapped[1]);
+	}
+}
+
+/*
+ * A call whose other buffer is not there yet, until somebody puts it there:
+ * when the handle is revoked in the meantime, it gets through no more.
+ */
+struct stuck {
+	pthread_t thread;
+	int fd;
+	char *buffer;
+	bool write;
+	ssize_t result;
+};
+
+static void *get_stuck(void *arg)
+{
+	struct stuck *s = arg;
+
+	s->result = s->write ? pwrite(s->fd, s->buffer, 4, 0)
+			     : pread(s->fd, s->buffer, 4, 0);
+	if (s->result < 0)
+		s->result = -errno;
+	return NULL;
+}
+
+/* Memory whose first touch waits; the descriptor that tells of it. */
+static int user_faults(char *p, size_t size)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register r = {
+	    .range = {.start = (uintptr_t)p, .len = size},
+	    .mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd >= 0) {
+		CHECK(ioctl(fd, UFFDIO_API, &api) == 0);
+		CHECK(ioctl(fd, UFFDIO_REGISTER, &r) == 0);
+	}
+	return fd;
+}
+
+static void revoked_midway(void)
+{
+	int fd = make(page), bad = dup_with(fd, 0), uffd;
+	char *p = mmap(NULL, 2 * page, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mine = map(fd, page, RW), *data = edge(page);
+	struct stuck s[2];
+	struct uffd_msg m;
+
+	CHECK(p != MAP_FAILED && mine != MAP_FAILED);
+	uffd = user_faults(p, 2 * page);
+	if (uffd < 0) {
+		printf("# no userfaultfd: %s\n", strerror(errno));
+		return;
+	}
+	memcpy(mine, "mine", 4);
+	memset(data, 'x', page);
+	for (int i = 0; i < 2; i++) {
+		s[i] = (struct stuck){
+		    .fd = bad,
+		    .buffer = p + (size_t)i * page,
+		    .write = i == 0,
+		};
+		CHECK(
+		    pthread_create(&s[i].thread, NULL, get_stuck, &s[i]) == 0);
+		CHECK(read(uffd, &m, sizeof(m)) == sizeof(m));
+	}
+	/* What is stuck is in nobody's way. */
+	CHECK(munmap(mine, page) == 0);
+	CHECK(ioctl(fd, LSHM_IOC_SEAL,
+		  &(struct lshm_ioc_seal){.size = sizeof(struct lshm_ioc_seal),
+		      .seals = LSHM_IOC_SEAL_GROW}) == 0);
+	CHECK(revoke_handle(fd, handle_of(bad)) == 0);
+	for (size_t i = 0; i < 2; i++) {
+		struct uffdio_copy c = {
+		    .dst = (uintptr_t)p + i * page,
+		    .src = (uintptr_t)data,
+		    .len = page,
+		};
+
+		CHECK(ioctl(uffd, UFFDIO_COPY, &c) == 0);
+		pthread_join(s[i].thread, NULL);
+	}
+	/* It came too late; what had been read before was read in time. */
+	CHECK(pread(fd, data, 4, 0) == 4 && memcmp(data, "mine", 4) == 0);
+	CHECK(s[0].result == -ENODEV);
+	CHECK(s[1].result == 4);
+}
+
 #define EACH_WAY(test)                    \
 	static void test##_eager(void)    \
 	{                                 \
@@ -483,6 +636,8 @@ const struct test tests_mapping[] = {
     ROWS(as_buffer),
     ROWS(grown),
     ROWS(revoke_races),
+    {"revoke_among_dying", revoke_among_dying},
+    {"revoked_midway", revoked_midway},
     {"no_faults", no_faults},
     {"huge_entries", huge_entries},
     {0},

@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -212,6 +213,35 @@ static void seals(void)
 	REFUSED(seal(fd, LSHM_IOC_SEAL_GROW), EPERM);
 }
 
+static void *grow_much(void *arg)
+{
+	struct lshm_ioc_grow g = {
+	    .size = sizeof(g), .length = 512 * (uint64_t)page};
+
+	if (ioctl(*(int *)arg, LSHM_IOC_GROW, &g) < 0)
+		CHECK(errno == EPERM);
+	return NULL;
+}
+
+/* When the seal is there, the length is the last. */
+static void seal_grow_races(void)
+{
+	for (int round = 0; round < 50; round++) {
+		struct lshm_ioc_stat before, after;
+		int fd = make(page);
+		pthread_t t;
+
+		CHECK(pthread_create(&t, NULL, grow_much, &fd) == 0);
+		usleep((useconds_t)(round * 20));
+		CHECK(seal(fd, LSHM_IOC_SEAL_GROW) == LSHM_IOC_SEAL_GROW);
+		stat_of(fd, &before);
+		pthread_join(t, NULL);
+		stat_of(fd, &after);
+		CHECK(before.length == after.length);
+		close(fd);
+	}
+}
+
 /* A descriptor is handed on with its rights, and the first one closed. */
 static void passed_on(void)
 {
@@ -257,6 +287,7 @@ const struct test tests_rights[] = {
     {"modes", modes},
     {"user_namespaces", user_namespaces},
     {"seals", seals},
+    {"seal_grow_races", seal_grow_races},
     {"passed_on", passed_on},
     {0},
 };

@@ -377,6 +377,60 @@ static void many_once(void)
 	exited_well(pid);
 }
 
+static int wait_other(int fd, int other, uint64_t until, uint64_t deaths)
+{
+	struct lshm_ioc_waiton word = {.fd = other};
+	struct lshm_ioc_waitv v = {.size = sizeof(v),
+	    .flags = LSHM_IOC_WAIT_DEATHS,
+	    .words = (uintptr_t)&word,
+	    .count = 1,
+	    .deadline = until,
+	    .deaths = deaths};
+
+	return ioctl(fd, LSHM_IOC_WAITV, &v) == 0 ? 0 : errno;
+}
+
+static void *wait_there(void *arg)
+{
+	const int *fds = arg;
+
+	return (void *)(intptr_t)wait_other(
+	    fds[0], fds[1], LSHM_IOC_FOREVER, 0);
+}
+
+/* It counts what it is called on, also where no word is of that region. */
+static void many_deaths(void)
+{
+	int fd = make(page), fds[2] = {dup_with(fd, 0), make(page)};
+	pthread_t t;
+	void *c, *got;
+
+	munmap(claim(fds[1], 0), page);
+	CHECK(wait_other(fd, fds[1], in_ms(2), 0) == ETIMEDOUT);
+	c = claim(fd, 0);
+	CHECK(pthread_create(&t, NULL, wait_there, fds) == 0);
+	until_waiters(fd, 1);
+	munmap(c, page);
+	pthread_join(t, &got);
+	CHECK((intptr_t)got == EOWNERDEAD);
+	CHECK(wait_other(fd, fds[1], LSHM_IOC_FOREVER, 0) == EOWNERDEAD);
+	CHECK(wait_other(fd, fds[1], in_ms(2), 1) == ETIMEDOUT);
+}
+
+static void many_revoked(void)
+{
+	int fd = make(page), fds[2] = {dup_with(fd, 0), make(page)};
+	uint64_t id = handle_of(fds[0]);
+	pthread_t t;
+	void *got;
+
+	CHECK(pthread_create(&t, NULL, wait_there, fds) == 0);
+	until_waiters(fd, 1);
+	CHECK(revoke_handle(fd, id) == 0);
+	pthread_join(t, &got);
+	CHECK((intptr_t)got == ENODEV);
+}
+
 /* -- eventfds -------------------------------------------------------------- */
 
 static int bind_event(int fd, uint32_t flags, int event, uint64_t offset)
@@ -422,24 +476,38 @@ static void eventfds(void)
 	CHECK(bind_event(
 		  fd, LSHM_IOC_BIND_WAKE | LSHM_IOC_BIND_REMOVE, e, 16) == 0);
 	CHECK(wake_word(fd, 16, 1) == 0 && rung(e) == 0);
-	/* It goes with its handle: closed, or revoked. */
+	/* It goes with its handle: closed; or revoked, which it tells. */
 	CHECK(bind_event(other, LSHM_IOC_BIND_WAKE, e, 16) == 0);
 	close(other);
 	CHECK(wake_word(fd, 16, 1) == 0 && rung(e) == 0);
 	other = dup_with(fd, 0);
 	CHECK(bind_event(other, LSHM_IOC_BIND_WAKE, e, 16) == 0);
+	CHECK(bind_event(other, LSHM_IOC_BIND_DEATHS, d, 0) == 0);
 	CHECK(revoke_handle(fd, handle_of(other)) == 0);
+	CHECK(rung(e) == 1 && rung(d) == 1);
 	CHECK(wake_word(fd, 16, 1) == 0 && rung(e) == 0);
-	/* Enough is enough. */
-	for (int i = 0; i < 5000; i++) {
-		if (bind_event(fd, LSHM_IOC_BIND_WAKE, eventfd(0, EFD_CLOEXEC),
-			0) == 0) {
-			CHECK(i < 4096);
-			continue;
-		}
-		CHECK(errno == ENOSPC || errno == EBADF);
-		break;
-	}
+}
+
+/* Enough is enough: of a region, whoever binds. */
+static void eventfds_many(void)
+{
+	int fd = make(2 * page), other = dup_with(fd, 0);
+	int e = eventfd(0, EFD_NONBLOCK);
+	uint64_t n;
+
+	for (n = 0; n < 1024; n++)
+		CHECK(bind_event(n % 2 ? fd : other, LSHM_IOC_BIND_WAKE, e,
+			  4 * n) == 0);
+	REFUSED(bind_event(fd, LSHM_IOC_BIND_WAKE, e, 4 * n), ENOSPC);
+	REFUSED(bind_event(other, LSHM_IOC_BIND_DEATHS, e, 0), ENOSPC);
+	CHECK(bind_event(fd, LSHM_IOC_BIND_WAKE | LSHM_IOC_BIND_REMOVE, e, 4) ==
+	      0);
+	CHECK(bind_event(other, LSHM_IOC_BIND_DEATHS, e, 0) == 0);
+	close(other);
+	for (n = 0; n < 512; n++)
+		CHECK(bind_event(fd, LSHM_IOC_BIND_WAKE, e, 8 * n) == 0);
+	CHECK(bind_event(fd, LSHM_IOC_BIND_DEATHS, e, 0) == 0);
+	REFUSED(bind_event(fd, LSHM_IOC_BIND_WAKE, e, 4), ENOSPC);
 }
 
 const struct test tests_wait[] = {
@@ -454,6 +522,9 @@ const struct test tests_wait[] = {
     {"waitv_values", many_values},
     {"waitv_woken", many_woken},
     {"waitv_once", many_once},
+    {"waitv_deaths", many_deaths},
+    {"waitv_revoked", many_revoked},
     {"eventfds", eventfds},
+    {"eventfds_many", eventfds_many},
     {0},
 };

@@ -151,6 +151,39 @@ UT_TEST(others_faults, UT_EACH)
 	lshm_region_close(region);
 }
 
+/* What the program did about SIGBUS before, it goes on to do. */
+static void sent_before(struct lshm_region *region, int fd, void *arg)
+{
+	struct sigaction action = {.sa_flags = SA_SIGINFO};
+	struct lshm_region *guarded;
+
+	action.sa_handler = arg ? SIG_IGN : SIG_DFL;
+	UT_EQ(0, sigaction(SIGBUS, &action, NULL));
+	UT_OK(ut_try_reopen(&guarded, region, LSHM_GUARD, NULL));
+	UT_EQ(0, raise(SIGBUS)); /* what is sent is no fault */
+	UT_TRUE(arg);
+	UT_EQ(0, raise(SIGBUS));
+	lshm_region_close(guarded);
+}
+
+UT_TEST(sent_and_ignored, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = ut_spawn(region, 0, sent_before, "ignored");
+
+	ut_join(&child);
+	lshm_region_close(region);
+}
+
+UT_TEST(sent_and_deadly, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	struct ut_child child = ut_spawn(region, 0, sent_before, NULL);
+
+	ut_died_of(&child, SIGBUS);
+	lshm_region_close(region);
+}
+
 static void wait_for_lock(struct lshm_region *region, int fd, void *arg)
 {
 	struct lshm_mutex *mutex;

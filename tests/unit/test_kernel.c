@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -159,6 +160,24 @@ UT_TEST(read_only_beyond_doubt, UT_KERNEL)
 	}
 	lshm_region_close(observer);
 	lshm_region_close(region);
+}
+
+/* Who is handed a region on may use it, not take it away from its owner. */
+UT_TEST(received_cannot_revoke, UT_KERNEL)
+{
+	struct lshm_region *owner = ut_create(UT_SMALL), *other;
+	int sockets[2];
+
+	UT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	UT_OK(lshm_region_send(owner, sockets[0], 0));
+	UT_OK(lshm_region_receive(&other, sockets[1], 0, NULL));
+	UT_SOME(lshm_alloc(other, 100));
+	UT_OK(lshm_region_grow(other, 2 * MIB));
+	UT_ERR(-EACCES, lshm_region_revoke(other, 0), "owner");
+	close(sockets[0]);
+	close(sockets[1]);
+	lshm_region_close(other);
+	lshm_region_close(owner);
 }
 
 static void set_parameter(const char *name, const char *value, char old[32])
