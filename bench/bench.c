@@ -118,7 +118,15 @@ void bench_must(int ret)
 
 /* -- the workers ---------------------------------------------------------- */
 
-static void open_region(struct bench *b, int socket)
+void bench_share(const struct bench *b, struct lshm_region **region)
+{
+	if (b->role == 0)
+		bench_must(lshm_region_send(*region, b->socket, 0));
+	else
+		bench_must(lshm_region_receive(region, b->socket, 0, NULL));
+}
+
+static void open_region(struct bench *b)
 {
 	struct lshm_region_opts opts =
 	    LSHM_REGION_OPTS(.size = REGION_SIZE, .max_size = 16 * REGION_SIZE);
@@ -131,18 +139,16 @@ static void open_region(struct bench *b, int socket)
 		bench_must(lshm_region_open(
 		    &b->region, name, LSHM_CREATE | LSHM_EXCL, &opts));
 		lshm_region_unlink(name, LSHM_BACKEND_DEFAULT);
-		bench_must(lshm_region_send(b->region, socket, 0));
-	} else {
-		bench_must(lshm_region_receive(&b->region, socket, 0, &opts));
 	}
+	bench_share(b, &b->region);
 }
 
-static void work(struct bench *b, int socket)
+static void work(struct bench *b)
 {
 	const struct bench_case *c;
 
 	bench_pin(b, b->role);
-	open_region(b, socket);
+	open_region(b);
 	for (unsigned int i = 0; i < repetitions; i++) {
 		for (size_t k = 0; k < program->count; k++) {
 			c = &program->cases[k];
@@ -162,6 +168,7 @@ static pid_t start(unsigned int role, int socket, void *memory)
 	    .one_core = cpus[0] == cpus[1],
 	    .ns = milliseconds * UINT64_C(1000000),
 	    .memory = memory,
+	    .socket = socket,
 	};
 	pid_t parent = getpid(), pid = fork();
 
@@ -172,7 +179,7 @@ static pid_t start(unsigned int role, int socket, void *memory)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(EXIT_FAILURE);
-	work(&b, socket);
+	work(&b);
 	_exit(EXIT_SUCCESS);
 }
 

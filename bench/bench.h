@@ -29,6 +29,7 @@ struct bench {
 	uint64_t ns;		    /* how long to run a case */
 	struct lshm_region *region; /* both workers' */
 	void *memory; /* zeroed, page aligned, outside the region, both's */
+	int socket;   /* to the other one */
 };
 
 /*
@@ -57,6 +58,9 @@ int bench_main(int argc, char **argv, const struct bench_program *program);
 
 /* Wait, asleep, until the other worker is here too. */
 void bench_meet(const struct bench *b);
+
+/* Worker 0 hands a region on, and worker 1 attaches to it. */
+void bench_share(const struct bench *b, struct lshm_region **region);
 
 /* Let the calling thread run on one worker's core. */
 void bench_pin(const struct bench *b, unsigned int role);
