@@ -172,8 +172,8 @@ static vm_fault_t fault_pfn(struct vm_fault *vmf, struct lshm_region *r)
  */
 static bool beyond(const struct vm_fault *vmf, struct lshm_region *r)
 {
-	return vmf->pgoff >= lshm_region_pages(r) ||
-	       vma_pages(vmf->vma) > lshm_region_pages(r) - vmf->vma->vm_pgoff;
+	return !lshm_within(
+		vmf->vma->vm_pgoff, vma_pages(vmf->vma), lshm_region_pages(r));
 }
 
 static vm_fault_t mapping_fault(struct vm_fault *vmf)
@@ -340,14 +340,14 @@ int lshm_mapping_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct lshm_handle *h = lshm_handle_of(file);
 	struct lshm_region *r = h->region;
-	unsigned long pages = lshm_region_pages(r), n = vma_pages(vma);
+	unsigned long n = vma_pages(vma);
 	int ret;
 
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	if (vma->vm_pgoff >= LSHM_IOC_CLAIM_BASE >> PAGE_SHIFT)
 		return lshm_claim_mmap(h, vma);
-	if (vma->vm_pgoff >= pages || n > pages - vma->vm_pgoff)
+	if (!lshm_within(vma->vm_pgoff, n, lshm_region_pages(r)))
 		return -ENXIO;
 	if (vma->vm_flags & VM_EXEC)
 		return -EPERM;
