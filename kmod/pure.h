@@ -28,7 +28,9 @@ static inline __u64 lshm_mb_pages(__u64 mb, unsigned int shift)
 {
 	const __u64 most = ~0ULL >> 20;
 
-	return (mb < most ? mb : most) << (20 - shift);
+	if (mb > most)
+		mb = most;
+	return mb << (20 - shift);
 }
 
 static inline bool lshm_name_good(const char *name)
