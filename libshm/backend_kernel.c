@@ -56,7 +56,8 @@ static int control(struct lshm_ioc_info *info)
 		close(fd);
 		return lshmi_fail(EPROTONOSUPPORT,
 		    LSHM_IOC_DEVICE " is not the module lshm as this library "
-				    "(%s) knows it: %s",
+				    "(%s) knows it: %s; load that of the same "
+				    "version",
 		    LSHMI_VERSION, strerror(error));
 	}
 	if (info->abi < LSHM_IOC_ABI) {

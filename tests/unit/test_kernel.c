@@ -6,10 +6,20 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+
+#include <libshm/uapi.h>
 
 #define PARAMETERS "/sys/module/lshm/parameters/"
 
@@ -32,6 +42,153 @@ UT_TEST(not_contiguous_elsewhere, UT_EACH)
 	    lshm_region_open(&region, ut_new_name(),
 		LSHM_CREATE | LSHM_CONTIGUOUS, UT_SMALL),
 	    "contiguous", "kernel");
+}
+
+/*
+ * A module as it might be found elsewhere: a thread that answers, in the
+ * kernel's stead, what the test's own thread asks of /dev/lshm. So it is the
+ * same on machines with and without the module.
+ */
+static struct fake {
+	sem_t ready;
+	int listener;
+	int null;
+	int open_error; /* or 0 */
+	int info_error; /* or 0 */
+	uint32_t abi;
+} fake;
+
+static void answer(
+    const struct seccomp_data *asked, struct seccomp_notif_resp *answer)
+{
+	struct lshm_ioc_info *info = (void *)(uintptr_t)asked->args[2];
+
+	if (asked->nr == __NR_openat) {
+		if (strcmp((const char *)(uintptr_t)asked->args[1],
+			LSHM_IOC_DEVICE) != 0)
+			answer->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+		else if (fake.open_error)
+			answer->error = -fake.open_error;
+		else
+			answer->val = fcntl(fake.null, F_DUPFD_CLOEXEC, 0);
+	} else if ((uint32_t)asked->args[1] == LSHM_IOC_INFO) {
+		answer->error = -fake.info_error;
+		info->abi = fake.abi;
+	} else { /* it has no regions */
+		answer->error = -ENOENT;
+	}
+}
+
+static void *be_a_module(void *unused)
+{
+	struct seccomp_notif asked;
+	struct seccomp_notif_resp reply;
+
+	sem_wait(&fake.ready);
+	for (;;) {
+		memset(&asked, 0, sizeof(asked));
+		if (ioctl(fake.listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
+			continue;
+		memset(&reply, 0, sizeof(reply));
+		reply.id = asked.id;
+		answer(&asked.data, &reply);
+		ioctl(fake.listener, SECCOMP_IOCTL_NOTIF_SEND, &reply);
+	}
+	return NULL;
+}
+
+/* From here on, in this thread. */
+static void begin_to_fake(void)
+{
+#define FIELD(field) offsetof(struct seccomp_data, field)
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, FIELD(nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_openat, 4, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_ioctl, 0, 4),
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, FIELD(args[1])),
+	    BPF_STMT(
+		BPF_ALU | BPF_AND | BPF_K, _IOC_TYPEMASK << _IOC_TYPESHIFT),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, LSHM_IOC_TYPE << _IOC_TYPESHIFT,
+		0, 1),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {UT_COUNT(code), code};
+	pthread_t thread;
+
+	UT_EQ(0, sem_init(&fake.ready, 0, 0));
+	UT_EQ(0, pthread_create(&thread, NULL, be_a_module, NULL));
+	fake.null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	UT_TRUE(fake.null >= 0);
+	UT_EQ(0, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	fake.listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+	    SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+	if (fake.listener < 0)
+		ut_skip("seccomp(2) cannot be had: %s", strerror(errno));
+	sem_post(&fake.ready);
+}
+
+UT_TEST(other_modules, UT_ONCE)
+{
+	static const struct {
+		int open_error;
+		int info_error;
+		uint32_t abi;
+		int error;
+		const char *words[2];
+	} cases[] = {
+	    {ENOENT, 0, 0, -ENOTSUP, {"missing", "load the module"}},
+	    {ENODEV, 0, 0, -ENOTSUP, {"missing", "load the module"}},
+	    {ENXIO, 0, 0, -ENOTSUP, {"missing", "load the module"}},
+	    {EACCES, 0, 0, -EACCES, {"no access", "added to the group"}},
+	    {EPERM, 0, 0, -EACCES, {"no access", "added to the group"}},
+	    {EMFILE, 0, 0, -EMFILE, {"cannot open", "open files"}},
+	    {0, ENOTTY, 0, -EPROTONOSUPPORT,
+		{"not the module", "same version"}},
+	    {0, EINVAL, 0, -EPROTONOSUPPORT,
+		{"not the module", "same version"}},
+	    {0, E2BIG, 0, -EPROTONOSUPPORT, {"not the module", "same version"}},
+	    {0, 0, LSHM_IOC_ABI - 1, -EPROTONOSUPPORT,
+		{"too old", "load a newer one"}},
+	    /* what is added later is no reason not to use it */
+	    {0, 0, LSHM_IOC_ABI, -ENOENT, {"no region", "create"}},
+	    {0, 0, LSHM_IOC_ABI + 1, -ENOENT, {"no region", "create"}},
+	};
+	struct lshm_region *region;
+	unsigned int fds;
+
+	begin_to_fake();
+	fds = ut_count_fds();
+	for (size_t i = 0; i < UT_COUNT(cases); i++) {
+		bool there = cases[i].error == -ENOENT;
+
+		fake.open_error = cases[i].open_error;
+		fake.info_error = cases[i].info_error;
+		fake.abi = cases[i].abi;
+		UT_ERR(cases[i].error,
+		    lshm_region_open(&region, "kernel:other", 0, NULL),
+		    cases[i].words[0], cases[i].words[1]);
+		UT_EQ(0, setenv("LSHM_BACKEND", "kernel", 1));
+		UT_ERR(cases[i].error,
+		    lshm_region_open(&region, "other", 0, NULL),
+		    cases[i].words[0], cases[i].words[1]);
+		/* another one only if asked for, and needed */
+		UT_EQ(0, setenv("LSHM_BACKEND", "kernel,memfd", 1));
+		if (there) {
+			UT_ERR(-ENOENT,
+			    lshm_region_open(&region, "other", 0, NULL));
+		} else {
+			UT_OK(lshm_region_open(
+			    &region, "other", LSHM_CREATE, UT_SMALL));
+			UT_EQ(LSHM_BACKEND_MEMFD, stat_of(region).backend);
+			lshm_region_close(region);
+		}
+		UT_EQ(0, unsetenv("LSHM_BACKEND"));
+		UT_EQ(fds, ut_count_fds());
+	}
+	/* there is no end of a filter: not with what exit(3) may open */
+	fflush(NULL);
+	_exit(EXIT_SUCCESS);
 }
 
 UT_TEST(by_environment, UT_KERNEL)
