@@ -46,7 +46,7 @@ static void drop_mm(struct mm_entry *e)
 	kfree(e);
 }
 
-/* Note the caller's address space; forget those that are gone. */
+/* Note the caller's address space; forget those that are gone: sem is held. */
 static int note_mm(struct lshm_handle *h)
 {
 	struct mm_entry *e, *next, *new;
@@ -82,8 +82,8 @@ void lshm_mapping_forget(struct lshm_handle *h)
 }
 
 /*
- * The handle is marked as revoked, so that nothing is added to its list any
- * more. The caller holds no lock.
+ * The handle is marked as revoked, so that its list changes no more. The caller
+ * holds no lock.
  */
 void lshm_mapping_revoke(struct lshm_handle *h)
 {
@@ -351,15 +351,11 @@ int lshm_mapping_mmap(struct file *file, struct vm_area_struct *vma)
 		return -ENXIO;
 	if (vma->vm_flags & VM_EXEC)
 		return -EPERM;
-	ret = note_mm(h);
-	if (ret)
-		return ret;
 
 	down_read(&h->sem);
-	if (h->revoked) {
-		ret = -ENODEV;
+	ret = h->revoked ? -ENODEV : note_mm(h);
+	if (ret)
 		goto out;
-	}
 	vma->vm_private_data = h;
 	ret = count_in(vma, r);
 	if (ret)

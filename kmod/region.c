@@ -27,7 +27,7 @@ static DEFINE_MUTEX(names_lock);
 static DEFINE_HASHTABLE(names, 10);
 static DEFINE_XARRAY(regions); /* by id */
 static atomic64_t last_id;
-static u32 region_count; /* names_lock */
+static u32 region_count; /* names_lock; read without */
 
 /* Of regions and handles; never used twice. */
 u64 lshm_new_id(void)
@@ -400,7 +400,7 @@ static void free_region(struct kref *ref)
 
 	mutex_lock(&names_lock);
 	listed = xa_erase(&regions, r->id);
-	region_count -= listed;
+	WRITE_ONCE(region_count, region_count - listed);
 	mutex_unlock(&names_lock);
 	if (listed)
 		lshm_event(r, NULL, LSHM_IOC_EVENT_DESTROY, 0);
@@ -467,7 +467,7 @@ struct lshm_region *lshm_region_create(
 	if (ret == 0) {
 		mutex_lock(&names_lock);
 		ret = xa_err(xa_store(&regions, r->id, r, GFP_KERNEL_ACCOUNT));
-		region_count += ret == 0;
+		WRITE_ONCE(region_count, region_count + (ret == 0));
 		mutex_unlock(&names_lock);
 	}
 	if (ret == 0)

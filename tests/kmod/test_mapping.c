@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "kmod.h"
 
@@ -442,6 +443,40 @@ static void revoke_races(uint32_t how)
 	}
 }
 
+/*
+ * Address spaces that come and go by one handle: the module notes those that
+ * have mapped it, and forgets the dead, while the handle is revoked.
+ */
+static void revoke_among_many(void)
+{
+	int fd = make(page);
+
+	for (int round = 0; round < 20; round++) {
+		int bad = dup_with(fd, 0);
+		pid_t pids[3];
+
+		for (int i = 0; i < 3; i++) {
+			int status;
+			pid_t pid;
+
+			pids[i] = child();
+			if (pids[i])
+				continue;
+			do {
+				pid = child();
+				if (pid == 0)
+					_exit(map(bad, page, RW) == MAP_FAILED);
+			} while (waitpid(pid, &status, 0) == pid && !status);
+			_exit(0);
+		}
+		usleep(round % 5 * 10000);
+		CHECK(revoke_handle(fd, handle_of(bad)) == 0);
+		for (int i = 0; i < 3; i++)
+			exited_well(pids[i]);
+		close(bad);
+	}
+}
+
 #define EACH_WAY(test)                    \
 	static void test##_eager(void)    \
 	{                                 \
@@ -483,6 +518,7 @@ const struct test tests_mapping[] = {
     ROWS(as_buffer),
     ROWS(grown),
     ROWS(revoke_races),
+    {"revoke_among_many", revoke_among_many},
     {"no_faults", no_faults},
     {"huge_entries", huge_entries},
     {0},
