@@ -44,6 +44,7 @@ struct waiter {
 	struct sleeper *sleeper;
 	struct lshm_handle *handle;
 	u64 offset;
+	u64 deaths; /* of the region, when it joined */
 	int index;
 };
 
@@ -131,19 +132,20 @@ int lshm_wake(struct lshm_handle *h, struct lshm_ioc_wake *a)
 	return 0;
 }
 
-/* A claim has ended: tell everybody. */
+/* A claim has ended: tell everybody, but who has joined after that. */
 void lshm_wake_death(struct lshm_region *r)
 {
+	u64 now = atomic64_inc_return(&r->deaths);
 	struct waiter *w, *next;
 	struct binding *bound;
 	struct lshm_bucket *b;
 
-	atomic64_inc(&r->deaths);
 	for (int i = 0; i < LSHM_BUCKETS; i++) {
 		b = &r->buckets[i];
 		spin_lock(&b->lock);
 		list_for_each_entry_safe(w, next, &b->waiters, link)
-			wake(w, -EOWNERDEAD);
+			if (w->deaths < now)
+				wake(w, -EOWNERDEAD);
 		spin_unlock(&b->lock);
 	}
 	b = &r->death_bell;
@@ -196,9 +198,10 @@ static int join(struct waiter *w, u32 expected, const u64 *deaths)
 	if (ret)
 		return ret;
 	spin_lock(&b->lock);
+	w->deaths = atomic64_read(&r->deaths);
 	if (READ_ONCE(w->handle->revoked))
 		ret = -ENODEV;
-	else if (deaths && atomic64_read(&r->deaths) != *deaths)
+	else if (deaths && w->deaths != *deaths)
 		ret = -EOWNERDEAD;
 	else if (READ_ONCE(*word) != expected)
 		ret = -EAGAIN;
