@@ -355,8 +355,10 @@ static int kernel_list(int (*callback)(const char *name, void *arg), void *arg)
 	struct lshm_ioc_info info;
 	int fd = control(&info), ret = 0;
 
-	if (fd < 0) /* then there are none */
-		return 0;
+	if (fd == -ENOTSUP || fd == -EACCES || fd == -EPROTONOSUPPORT)
+		return 0; /* then there are none */
+	if (fd < 0)
+		return fd;
 	do {
 		l.count = LIST_ROOM;
 		if (ioctl(fd, LSHM_IOC_LIST, &l) < 0) {

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 
+#include "inject.h"
 #include "kmod.h"
 
 #define RW   (PROT_READ | PROT_WRITE)
