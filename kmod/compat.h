@@ -27,15 +27,6 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 }
 #endif
 
-/* The largest order of alloc_pages(): it was the one beyond, then renamed. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
-#define LSHM_MAX_ORDER (MAX_ORDER - 1)
-#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
-#define LSHM_MAX_ORDER MAX_ORDER
-#else
-#define LSHM_MAX_ORDER MAX_PAGE_ORDER
-#endif
-
 static inline void lshm_eventfd_signal(struct eventfd_ctx *ctx)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)

@@ -107,13 +107,14 @@ static bool take(u64 *cursor, struct lshm_ioc_event *to)
 			to->type = LSHM_IOC_EVENT_LOST;
 			to->sequence = *cursor;
 			to->value = oldest - *cursor;
-			*cursor = oldest;
+			WRITE_ONCE(*cursor, oldest);
 			spin_unlock(&events_lock);
 			return true;
 		}
 		e = records[*cursor % RECORDS];
 		get_pid(e.pid);
-		to->sequence = (*cursor)++;
+		to->sequence = *cursor;
+		WRITE_ONCE(*cursor, *cursor + 1);
 		spin_unlock(&events_lock);
 
 		to->type = e.type;
@@ -129,7 +130,10 @@ static bool take(u64 *cursor, struct lshm_ioc_event *to)
 	}
 }
 
-/* @cursor is the caller's alone during the call. -EAGAIN: there is nothing. */
+/*
+ * Only the caller changes @cursor during the call; poll looks at it. -EAGAIN:
+ * there is nothing.
+ */
 ssize_t lshm_events_read(u64 *cursor, char __user *to, size_t size)
 {
 	struct lshm_ioc_event e;
@@ -142,7 +146,7 @@ ssize_t lshm_events_read(u64 *cursor, char __user *to, size_t size)
 		before = *cursor;
 		if (take(cursor, &e)) {
 			if (copy_to_user(to + done, &e, sizeof(e))) {
-				*cursor = before;
+				WRITE_ONCE(*cursor, before);
 				return done ? done : -EFAULT;
 			}
 			done += sizeof(e);

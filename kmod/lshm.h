@@ -42,6 +42,7 @@
 
 #include "../include/libshm/uapi.h"
 #include "compat.h"
+#include "pure.h"
 
 #undef pr_fmt
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt

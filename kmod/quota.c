@@ -51,29 +51,24 @@ static DEFINE_SPINLOCK(users_lock);
 static DEFINE_HASHTABLE(users, 6);
 static u64 total_pages;
 
-static u64 limit_pages(unsigned long mb)
-{
-	return (u64)mb << (20 - PAGE_SHIFT);
-}
-
 static u64 max_total_pages(void)
 {
 	unsigned long mb = READ_ONCE(max_total_mb);
 
-	return mb ? limit_pages(mb) : totalram_pages() / 4;
+	return mb ? lshm_mb_pages(mb, PAGE_SHIFT) : totalram_pages() / 4;
 }
 
 static u64 max_user_pages(void)
 {
 	unsigned long mb = READ_ONCE(max_user_mb);
 
-	return mb ? limit_pages(mb) : max_total_pages() / 2;
+	return mb ? lshm_mb_pages(mb, PAGE_SHIFT) : max_total_pages() / 2;
 }
 
 u64 lshm_max_region_pages(void)
 {
 	unsigned long mb = READ_ONCE(max_region_mb);
-	u64 pages = mb ? limit_pages(mb) : max_total_pages();
+	u64 pages = mb ? lshm_mb_pages(mb, PAGE_SHIFT) : max_total_pages();
 
 	return min_t(u64, pages, LSHM_IOC_CLAIM_BASE >> PAGE_SHIFT);
 }
@@ -135,9 +130,9 @@ int lshm_charge_pages(struct lshm_user *u, u64 pages)
 	int ret = 0;
 
 	spin_lock(&users_lock);
-	if (total_pages > total || pages > total - total_pages) {
+	if (!lshm_room(total_pages, pages, total)) {
 		ret = -ENOSPC;
-	} else if (!above && (u->pages > user || pages > user - u->pages)) {
+	} else if (!above && !lshm_room(u->pages, pages, user)) {
 		ret = -EDQUOT;
 	} else {
 		total_pages += pages;
@@ -161,7 +156,7 @@ static int charge(u32 *count, unsigned int max)
 	int ret = 0;
 
 	spin_lock(&users_lock);
-	if (*count == U32_MAX || (*count >= max && !above))
+	if (!lshm_room(*count, 1, above ? U32_MAX : max))
 		ret = -EDQUOT;
 	else
 		++*count;

@@ -14,7 +14,6 @@
  * id may be on its way out: it is taken only if its count is not zero yet;
  * freeing takes it out of the table, under the same lock, before anything else.
  */
-#include <linux/ctype.h>
 #include <linux/hashtable.h>
 #include <linux/module.h>
 #include <linux/pid_namespace.h>
@@ -28,7 +27,7 @@ static DEFINE_MUTEX(names_lock);
 static DEFINE_HASHTABLE(names, 10);
 static DEFINE_XARRAY(regions); /* by id */
 static atomic64_t last_id;
-static u32 region_count; /* names_lock */
+static u32 region_count; /* names_lock; read without */
 
 /* Of regions and handles; never used twice. */
 u64 lshm_new_id(void)
@@ -147,12 +146,12 @@ static int place_piece(struct lshm_region *r, unsigned long index,
 	return ret;
 }
 
-static const u8 orders[] = { PMD_SHIFT - PAGE_SHIFT, 6, 3, 0 };
+static const unsigned char orders[] = { PMD_SHIFT - PAGE_SHIFT, 6, 3, 0 };
 
 /* Fill [from, to): grow is held. */
 static int fill(struct lshm_region *r, unsigned long from, unsigned long to)
 {
-	unsigned int order, best = 0;
+	unsigned int order, i, best = 0;
 	struct page *page;
 	int ret;
 
@@ -160,8 +159,6 @@ static int fill(struct lshm_region *r, unsigned long from, unsigned long to)
 		if (to == 0)
 			return 0;
 		order = get_order(to << PAGE_SHIFT);
-		if (order > LSHM_MAX_ORDER)
-			return -ENOMEM;
 		page = alloc_piece(r, order);
 		if (!page)
 			return -ENOMEM;
@@ -170,20 +167,16 @@ static int fill(struct lshm_region *r, unsigned long from, unsigned long to)
 	while (from < to) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		/* What is not to be had once is not asked for again. */
-		page = NULL;
-		for (unsigned int i = best; i < ARRAY_SIZE(orders); i++) {
-			order = orders[i];
-			if (order > LSHM_MAX_ORDER || from % (1UL << order) ||
-				to - from < 1UL << order)
-				continue;
-			page = alloc_piece(r, order);
-			if (page)
-				break;
-			best = i + 1;
-		}
-		if (!page)
+		i = lshm_fitting_order(orders, best, from, to);
+		order = orders[i];
+		page = alloc_piece(r, order);
+		if (!page && order == 0)
 			return -ENOMEM;
+		if (!page) {
+			/* What is not to be had is not asked for again. */
+			best = i + 1;
+			continue;
+		}
 		ret = place_piece(r, from, page, order, 1UL << order);
 		if (ret)
 			return ret;
@@ -196,27 +189,20 @@ static int fill(struct lshm_region *r, unsigned long from, unsigned long to)
 /* Count the pieces in [from, to), and mark the blocks that are one. */
 static void measure(struct lshm_region *r, unsigned long from, unsigned long to)
 {
-	unsigned long pfn, last = 0, run = 0;
+	struct lshm_walk w = { 0 };
 
 	if (from)
-		last = page_to_pfn(lshm_region_page(r, from - 1));
+		w.next = page_to_pfn(lshm_region_page(r, from - 1)) + 1;
 	for (unsigned long i = from; i < to; i++) {
-		pfn = page_to_pfn(lshm_region_page(r, i));
-		if (i == 0 || pfn != last + 1)
-			WRITE_ONCE(r->runs, r->runs + 1);
-		if (i % LSHM_BLOCK_PAGES == 0)
-			run = pfn % LSHM_BLOCK_PAGES == 0 ? 1 : 0;
-		else if (run)
-			run = pfn == last + 1 ? run + 1 : 0;
-		if (run == LSHM_BLOCK_PAGES) {
-			xa_set_mark(&r->blocks, i / LSHM_BLOCK_PAGES,
-				LSHM_HUGE_MARK);
-			WRITE_ONCE(r->huge, r->huge + 1);
-		}
-		last = pfn;
 		if (i % LSHM_BLOCK_PAGES == 0)
 			cond_resched();
+		if (!lshm_walk_on(&w, i, page_to_pfn(lshm_region_page(r, i)),
+			    LSHM_BLOCK_PAGES))
+			continue;
+		xa_set_mark(&r->blocks, i / LSHM_BLOCK_PAGES, LSHM_HUGE_MARK);
+		WRITE_ONCE(r->huge, r->huge + 1);
 	}
+	WRITE_ONCE(r->runs, r->runs + w.runs);
 }
 
 /* At least @pages: grow is held. */
@@ -289,10 +275,7 @@ int lshm_name_get(char *to, u64 from)
 		return -EINVAL;
 	if (n == LSHM_IOC_NAME_SIZE)
 		return -ENAMETOOLONG;
-	for (const char *c = to; *c; c++)
-		if (*c == '/' || iscntrl(*c))
-			return -EINVAL;
-	return 0;
+	return lshm_name_good(to) ? 0 : -EINVAL;
 }
 
 static u32 hash_name(const char *name)
@@ -422,7 +405,7 @@ static void free_region(struct kref *ref)
 
 	mutex_lock(&names_lock);
 	listed = xa_erase(&regions, r->id);
-	region_count -= listed;
+	WRITE_ONCE(region_count, region_count - listed);
 	mutex_unlock(&names_lock);
 	if (listed)
 		lshm_event(r, NULL, LSHM_IOC_EVENT_DESTROY, 0);
@@ -489,7 +472,7 @@ struct lshm_region *lshm_region_create(
 	if (ret == 0) {
 		mutex_lock(&names_lock);
 		ret = xa_err(xa_store(&regions, r->id, r, GFP_KERNEL_ACCOUNT));
-		region_count += ret == 0;
+		WRITE_ONCE(region_count, region_count + (ret == 0));
 		mutex_unlock(&names_lock);
 	}
 	if (ret == 0)

@@ -56,7 +56,8 @@ static int control(struct lshm_ioc_info *info)
 		close(fd);
 		return lshmi_fail(EPROTONOSUPPORT,
 		    LSHM_IOC_DEVICE " is not the module lshm as this library "
-				    "(%s) knows it: %s",
+				    "(%s) knows it: %s; load that of the same "
+				    "version",
 		    LSHMI_VERSION, strerror(error));
 	}
 	if (info->abi < LSHM_IOC_ABI) {
@@ -354,8 +355,10 @@ static int kernel_list(int (*callback)(const char *name, void *arg), void *arg)
 	struct lshm_ioc_info info;
 	int fd = control(&info), ret = 0;
 
-	if (fd < 0) /* then there are none */
-		return 0;
+	if (fd == -ENOTSUP || fd == -EACCES || fd == -EPROTONOSUPPORT)
+		return 0; /* then there are none */
+	if (fd < 0)
+		return fd;
 	do {
 		l.count = LIST_ROOM;
 		if (ioctl(fd, LSHM_IOC_LIST, &l) < 0) {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # kernels.sh - Debian's kernels, for scripts/kmod and scripts/vm: fetched as
-# packages and unpacked in a cache, never installed; and a debug kernel, built
-# there from Debian's source. It is sourced, from bash, after steps.sh.
+# packages and unpacked in a cache, never installed; and kernels that find more,
+# built there from Debian's source. It is sourced, from bash, after steps.sh.
 
 cache=${LSHM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/libshm}
 
@@ -47,30 +47,45 @@ with_progress() {
 	return "$status"
 }
 
-# Make the debug kernel in a directory, from the package's source.
-build_debug_kernel() {
-	local to=$1 config=$root/tests/kmod/debug.config source line
+# Which kernels are built here: their options, the last one counts, and what
+# make is told. KCSAN is to look at the module, so the kernel is left alone.
+declare -A built_configs=(
+	[6.1-debug]="debug.config"
+	[6.1-kcsan]="debug.config kcsan.config"
+)
+declare -A built_arguments=([6.1-kcsan]="KCSAN_SANITIZE=n")
+
+# build_kernel SERIES DIRECTORY - make one there, from the package's source
+build_kernel() {
+	local to=$2 source=$2/source line configs arguments
+	local -A options
 
 	for program in bison flex bc; do
 		command -v "$program" >/dev/null ||
 			fail "there is no $program: scripts/setup kernel"
 	done
-	source=$to/source
+	read -ra configs <<<"${built_configs[$1]}"
+	read -ra arguments <<<"${built_arguments[$1]-}"
+	configs=("${configs[@]/#/$root/tests/kmod/}")
 	mkdir -p "$source"
 	tar -x --strip-components=1 -C "$source" \
 		-f "$to"/usr/src/linux-source-6.1.tar.xz
 	rm -rf "$to/usr"
 	make -s -C "$source" tinyconfig
-	(cd "$source" && scripts/kconfig/merge_config.sh -m .config "$config")
+	(cd "$source" &&
+		scripts/kconfig/merge_config.sh -m .config "${configs[@]}")
 	make -s -C "$source" olddefconfig
 	while read -r line; do
-		[[ $line == CONFIG_* ]] || continue
-		grep -qx "$line" "$source/.config" || {
+		[[ ! $line =~ ^(# )?(CONFIG_[A-Z0-9_]+) ]] ||
+			options[${BASH_REMATCH[2]}]=$line
+	done < <(cat "${configs[@]}")
+	for line in "${options[@]}"; do
+		[[ $line == '#'* ]] || grep -qx "$line" "$source/.config" || {
 			echo "the configuration has no $line"
 			return 1
 		}
-	done <"$config"
-	make -C "$source" -j "$(nproc)" bzImage modules
+	done
+	make -C "$source" -j "$(nproc)" "${arguments[@]}" bzImage modules
 	mkdir -p "$to/boot"
 	kernel_release=$(make -s -C "$source" kernelrelease)
 	cp "$source/arch/x86/boot/bzImage" "$to/boot/vmlinuz-$kernel_release"
@@ -80,16 +95,18 @@ build_debug_kernel() {
 	echo "$kernel_release" >"$to/release"
 }
 
-# fetch_debug_kernel - the same for the series 6.1-debug: once, it takes minutes
-fetch_debug_kernel() {
-	local to=$cache/linux-6.1-debug new start mark
+# fetch_built_kernel SERIES - the same as fetch_kernel: once, it takes minutes
+fetch_built_kernel() {
+	local series=$1 to=$cache/linux-$1 new start mark
 	start=$(now)
 
-	mark=$(sha256sum <"$root/tests/kmod/debug.config")
+	mark=$(cd "$root/tests/kmod" &&
+		# shellcheck disable=SC2086 # several names
+		cat ${built_configs[$series]} | sha256sum)
 	if [[ ! -e $to/mark || $(<"$to/mark") != "$mark" ]]; then
-		echo "    building a debug kernel, once, in $to" >&2
+		echo "    building the kernel $series, once, in $to" >&2
 		mkdir -p "$cache"
-		new=$(mktemp -d "$cache/linux-6.1-debug.XXXXXX")
+		new=$(mktemp -d "$cache/linux-$series.XXXXXX")
 		(cd "$new" && apt-get -q download linux-source-6.1) \
 			>"$new/log" 2>&1 || {
 			show_tail "$new/log"
@@ -100,9 +117,10 @@ fetch_debug_kernel() {
 			dpkg-deb -x "$deb" "$new"
 			rm "$deb"
 		done
-		with_progress "the debug kernel" build_debug_kernel "$new" || {
+		with_progress "the kernel $series" build_kernel "$series" \
+			"$new" || {
 			rm -rf "$new"
-			fail "the debug kernel cannot be built, see above"
+			fail "the kernel $series cannot be built, see above"
 		}
 		echo "$mark" >"$new/mark"
 		rm -rf "$to"
@@ -120,8 +138,8 @@ fetch_kernel() {
 	local series=$1 to=$cache/linux-$1 new start packages
 	start=$(now)
 
-	if [[ $series == 6.1-debug ]]; then
-		fetch_debug_kernel
+	if [[ ${built_configs[$series]-} ]]; then
+		fetch_built_kernel "$series"
 		return
 	fi
 

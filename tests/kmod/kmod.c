@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "inject.h"
+
 #define WATCHDOG 240 /* s: software emulation is slow */
 
 int ctl = -1;
@@ -222,63 +224,6 @@ void kill_and_reap(pid_t pid)
 {
 	CHECK(kill(pid, SIGKILL) == 0);
 	CHECK(waitpid(pid, NULL, 0) == pid);
-}
-
-/* -- fault injection ------------------------------------------------------ */
-
-#define FAIL_NTH "/proc/thread-self/fail-nth"
-
-static int fail_nth = -1;
-
-/* Faults of all kinds, of allocations that may sleep too, without a word. */
-static void set_up_injection(void)
-{
-	static const char *const set[][2] = {
-	    {"failslab/ignore-gfp-wait", "N"},
-	    {"failslab/verbose", "0"},
-	    {"fail_page_alloc/ignore-gfp-wait", "N"},
-	    {"fail_page_alloc/min-order", "0"},
-	    {"fail_page_alloc/verbose", "0"},
-	    {"fail_usercopy/verbose", "0"},
-	};
-	char path[100];
-
-	for (size_t i = 0; i < sizeof(set) / sizeof(*set); i++) {
-		int fd;
-
-		snprintf(path, sizeof(path), "/sys/kernel/debug/%s", set[i][0]);
-		fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 || write(fd, set[i][1], 1) != 1)
-			printf("# %s: %s\n", path, strerror(errno));
-		close(fd);
-	}
-}
-
-bool can_inject(void)
-{
-	return access(FAIL_NTH, F_OK) == 0;
-}
-
-void inject(unsigned int nth)
-{
-	char text[16];
-	int n = snprintf(text, sizeof(text), "%u", nth);
-
-	if (fail_nth < 0)
-		fail_nth = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
-	CHECK(pwrite(fail_nth, text, (size_t)n, 0) == n);
-}
-
-bool injected(void)
-{
-	char text[16] = "";
-	/* It may be this very call to which it happens: then not to another. */
-	bool reached =
-	    pread(fail_nth, text, sizeof(text) - 1, 0) > 0 && atoi(text) == 0;
-
-	while (pwrite(fail_nth, "0", 1, 0) != 1)
-		;
-	return reached;
 }
 
 /* -- the harness ---------------------------------------------------------- */

@@ -83,14 +83,6 @@ int wake_word(int fd, uint64_t offset, uint32_t count);
 /* Until @count sleep in the region. */
 void until_waiters(int fd, unsigned int count);
 
-/*
- * On a kernel with fault injection: the @nth allocation or copy of user memory
- * that this thread has the kernel make fails. injected(): has it? and no more.
- */
-bool can_inject(void);
-void inject(unsigned int nth);
-bool injected(void);
-
 pid_t child(void);	     /* fork(); the child dies with its parent */
 void exited_well(pid_t pid); /* it ends with status 0 */
 void kill_and_reap(pid_t pid);

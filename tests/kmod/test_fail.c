@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 
+#include "inject.h"
 #include "kmod.h"
 
 #define RW   (PROT_READ | PROT_WRITE)
