@@ -541,18 +541,6 @@ UT_TEST(steps_of_create, UT_KERNEL)
 	leave_scene();
 }
 
-static int open_again(void)
-{
-	return open_and_close(ut_name, 0);
-}
-
-UT_TEST(steps_of_open, UT_KERNEL)
-{
-	set_scene();
-	UT_CMP(sweep(&(struct steps){.call = open_again}), >, 0);
-	leave_scene();
-}
-
 static void reopen(void)
 {
 	scene.other = ut_reopen(scene.region, LSHM_GUARD);
