@@ -174,7 +174,7 @@ UT_TEST(other_modules, UT_ONCE)
 		} else {
 			UT_OK(lshm_region_open(
 			    &region, "other", LSHM_CREATE, UT_SMALL));
-			UT_EQ(LSHM_BACKEND_MEMFD, stat_of(region).backend);
+			UT_EQ(LSHM_BACKEND_MEMFD, ut_info(region).backend);
 			lshm_region_close(region);
 		}
 		UT_EQ(0, unsetenv("LSHM_BACKEND"));
@@ -417,8 +417,8 @@ static void set_scene(void)
 	UT_OK(lshm_object_create(scene.region, "mutex", "mutex",
 	    sizeof(*scene.mutex), NULL, NULL, (void **)&scene.mutex));
 	snprintf(scene.name, sizeof(scene.name), "%s.other", ut_name);
-	scene.device = stat_of(scene.region).device;
-	scene.inode = stat_of(scene.region).inode;
+	scene.device = ut_info(scene.region).device;
+	scene.inode = ut_info(scene.region).inode;
 	inject(0); /* opens what it needs */
 }
 
@@ -492,7 +492,7 @@ static unsigned int sweep(const struct steps *s)
 static void leave_scene(void)
 {
 	UT_TRUE(lshm_region_reap(scene.region) >= 0);
-	UT_EQ(1, stat_of(scene.region).participants);
+	UT_EQ(1, ut_info(scene.region).participants);
 	lshm_region_close(scene.region);
 	UT_CMP(count_maps(), <=, 8); /* munmap(2) itself may lack memory */
 	close(fail_nth);
@@ -597,9 +597,9 @@ static int grow(void)
 UT_TEST(steps_of_grow, UT_KERNEL)
 {
 	set_scene();
-	scene.size = stat_of(scene.region).size;
+	scene.size = ut_info(scene.region).size;
 	UT_CMP(sweep(&(struct steps){.call = grow}), >, 0);
-	UT_CMP(stat_of(scene.region).size, >=, scene.size);
+	UT_CMP(ut_info(scene.region).size, >=, scene.size);
 	leave_scene();
 }
 
