@@ -119,12 +119,18 @@ struct lshm_handle {
 
 	struct rw_semaphore sem;
 	bool revoked;	      /* set under @sem, never cleared */
+	bool doomed;	      /* a REVOKE is about to; region->lock */
 	struct list_head mms; /* that map it just now; mms_lock, under @sem */
 	struct mutex mms_lock;
 
-	struct list_head link;	   /* region->lock */
-	struct list_head bindings; /* region->lock */
-	u32 nclaims;		   /* region->lock */
+	/* region->lock */
+	struct list_head link;
+	struct list_head bindings;
+	u32 nclaims;
+	struct lshm_handle *parent; /* of which it is a duplicate, or NULL */
+	struct list_head children;
+	struct list_head sibling;
+
 	atomic_t maps;
 	atomic64_t seen_deaths; /* what poll(2) goes by */
 };
@@ -232,7 +238,6 @@ struct file *lshm_handle_file(
 struct lshm_handle *lshm_handle_of(struct file *file);
 void lshm_handle_get(struct lshm_handle *h);
 void lshm_handle_put(struct lshm_handle *h);
-void lshm_handle_revoke(struct lshm_handle *h);
 void lshm_handle_revoke_all(
 	struct lshm_region *r, const struct lshm_handle *but);
 u32 lshm_handle_count(void);

@@ -4,8 +4,10 @@
  *
  * /dev/lshm gives a control descriptor. CREATE and OPEN on it give region
  * descriptors. Each of these is a *handle* of its own, with rights that can
- * only become fewer; DUP makes another. A region lives as long as it has a
- * name, a handle or a mapping. All descriptors are made close-on-exec.
+ * only become fewer; DUP makes another, which goes with the first when that is
+ * revoked. A descriptor that dup(2), fork(2) or SCM_RIGHTS copies is the same
+ * handle. A region lives as long as it has a name, a handle or a mapping. All
+ * descriptors are made close-on-exec.
  *
  * Memory: mmap(2) of a region descriptor, MAP_SHARED, within the region's
  * length. With LSHM_IOC_MAP_EAGER no page fault ever follows. The memory is
@@ -329,6 +331,9 @@ struct lshm_ioc_link {
  * @rights:	[in, out] 0: the same
  * @fd:		[out] a region descriptor
  * @handle:	[out] of the handle
+ *
+ * It descends from the one it is called on; when that one is closed, from whom
+ * that one descended.
  */
 struct lshm_ioc_dup {
 	__u32 size;
@@ -359,8 +364,9 @@ struct lshm_ioc_seal {
  *
  * On return no access through the handle's mappings is possible any more
  * (SIGBUS), its waits have ended, its claims have ended, as by death, and all
- * calls on it fail with ENODEV. Other handles do not notice. Eventfds bound
- * through it are signalled a last time. ENOENT.
+ * calls on it fail with ENODEV. So it is with all handles that descend from it
+ * through DUP. Others, those it descends from among them, do not notice.
+ * Eventfds bound through it are signalled a last time. ENOENT.
  */
 struct lshm_ioc_revoke {
 	__u32 size;

@@ -180,6 +180,33 @@ UT_TEST(received_cannot_revoke, UT_KERNEL)
 	lshm_region_close(owner);
 }
 
+/* Who was handed the region on by one who is revoked loses it, too. */
+UT_TEST(revoked_with_its_sender, UT_KERNEL)
+{
+	struct lshm_region *owner = ut_create(UT_SMALL), *sender, *other;
+	struct lshm_participant_info info;
+	uint32_t slot = 0;
+	int sockets[2];
+
+	UT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	UT_OK(lshm_region_open(&sender, ut_name, LSHM_GUARD, NULL));
+	UT_OK(lshm_region_send(sender, sockets[0], 0));
+	UT_OK(lshm_region_receive(&other, sockets[1], LSHM_GUARD, NULL));
+	/* the owner has the first slot, the sender the next */
+	UT_OK(lshm_region_participant(owner, ++slot, &info));
+	UT_OK(lshm_region_revoke(owner, slot));
+	UT_EQ(0, *(volatile char *)lshm_region_base(other));
+	UT_NULL(lshm_alloc(other, 10), "revoked");
+	UT_EQ(0, *(volatile char *)lshm_region_base(sender));
+	UT_NULL(lshm_alloc(sender, 10), "revoked");
+	UT_SOME(lshm_alloc(owner, 10));
+	close(sockets[0]);
+	close(sockets[1]);
+	lshm_region_close(other);
+	lshm_region_close(sender);
+	lshm_region_close(owner);
+}
+
 static void set_parameter(const char *name, const char *value, char old[32])
 {
 	char path[128];
