@@ -213,6 +213,66 @@ static void seals(void)
 	REFUSED(seal(fd, LSHM_IOC_SEAL_GROW), EPERM);
 }
 
+/*
+ * What was not mapped writable, and may not be, does not become so: neither
+ * whole nor in part, nor moved, in a child, or in small pieces.
+ */
+static void stays_read_only(char *p)
+{
+	char *q;
+
+	REFUSED(mprotect(p, 3 * page, PROT_READ | PROT_WRITE), EACCES);
+	REFUSED(mprotect(p + page, page, PROT_WRITE), EACCES);
+	CHECK(mprotect(p + page, page, PROT_NONE) == 0); /* now it is three */
+	REFUSED(mprotect(p + page, page, PROT_READ | PROT_WRITE), EACCES);
+	CHECK(mprotect(p + page, page, PROT_READ) == 0 && p[page] == 's');
+	REFUSED(mprotect(p, 3 * page, PROT_READ | PROT_WRITE), EACCES);
+	if (child() == 0) {
+		REFUSED(mprotect(p, page, PROT_READ | PROT_WRITE), EACCES);
+		CHECK(signal_of_touch(p, true) == SIGSEGV);
+		_exit(0);
+	}
+	exited_well(-1);
+	q = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(mremap(p, page, page, MREMAP_MAYMOVE | MREMAP_FIXED, q) == q);
+	REFUSED(mprotect(q, page, PROT_READ | PROT_WRITE), EACCES);
+	CHECK(*q == 's' && p[page] == 's' && p[2 * page] == 's');
+	munmap(q, page);
+	munmap(p + page, 2 * page);
+}
+
+static void no_upgrade(void)
+{
+	for (uint32_t how = 0; how <= LSHM_IOC_MAP_PAGES; how++) {
+		struct lshm_ioc_create c = {
+		    .length = 3 * page, .mode = 0600, .node = -1, .map = how};
+		struct lshm_ioc_stat s;
+		int fd = make_with(&c), reader = dup_with(fd, READ);
+		char *p = map(fd, 3 * page, PROT_READ | PROT_WRITE);
+
+		memset(p, 's', 3 * page);
+		stays_read_only(map(reader, 3 * page, PROT_READ));
+		/* a mapping from before the seal goes on: as it could be */
+		CHECK(mprotect(p, page, PROT_READ) == 0);
+		CHECK(seal(fd, LSHM_IOC_SEAL_FUTURE_WRITE) > 0);
+		CHECK(mprotect(p, page, PROT_READ | PROT_WRITE) == 0);
+		stays_read_only(map(fd, 3 * page, PROT_READ));
+		stat_of(fd, &s);
+		CHECK(s.maps == s.writable_maps);
+		REFUSED(seal(fd, LSHM_IOC_SEAL_WRITE), EBUSY);
+		munmap(p, 3 * page);
+		p = map(fd, 3 * page, PROT_READ);
+		CHECK(seal(fd, LSHM_IOC_SEAL_WRITE) > 0);
+		stays_read_only(p);
+		stays_read_only(map(fd, 3 * page, PROT_READ));
+		REFUSED(map(fd, page, PROT_WRITE), EPERM);
+		stat_of(fd, &s);
+		CHECK(s.maps == 0 && s.writable_maps == 0);
+		close(reader);
+		close(fd);
+	}
+}
+
 static void *grow_much(void *arg)
 {
 	struct lshm_ioc_grow g = {
@@ -287,6 +347,7 @@ const struct test tests_rights[] = {
     {"modes", modes},
     {"user_namespaces", user_namespaces},
     {"seals", seals},
+    {"no_upgrade", no_upgrade},
     {"seal_grow_races", seal_grow_races},
     {"passed_on", passed_on},
     {0},
