@@ -233,8 +233,8 @@ struct lshm_ioc_unlink {
  *
  * Whole records, of what has happened since the descriptor was opened to
  * regions that the reader may read. Blocks, or EAGAIN with O_NONBLOCK;
- * poll(2) says POLLIN. @pid is who did it, 0 where the reader's pid namespace
- * has no name for it; @time_ns of CLOCK_MONOTONIC.
+ * poll(2) says POLLIN if there is such a record. @pid is who did it, 0 where
+ * the reader's pid namespace has no name for it; @time_ns of CLOCK_MONOTONIC.
  */
 struct lshm_ioc_event {
 	__u32 type;
