@@ -689,18 +689,18 @@ static const struct lshm_call calls[] = {
 static int do_stat(struct lshm_handle *h, struct lshm_ioc_stat __user *u)
 {
 	struct lshm_ioc_stat *s;
-	u32 size, flags;
+	u32 size;
 	int ret;
 
-	if (get_user(size, &u->size) || get_user(flags, &u->flags))
-		return -EFAULT;
-	if (flags || size < sizeof(*s))
-		return -EINVAL;
-	if (size > PAGE_SIZE)
-		return -E2BIG;
 	s = kzalloc(sizeof(*s), GFP_KERNEL_ACCOUNT);
 	if (!s)
 		return -ENOMEM;
+	ret = lshm_struct_get(s, sizeof(*s), sizeof(*s), u, &size);
+	if (ret == 0 && s->flags)
+		ret = -EINVAL;
+	if (ret)
+		goto out;
+	memset(s, 0, sizeof(*s));
 	lshm_region_stat(h->region, s);
 	s->size = size;
 	s->handle = h->id;
@@ -708,6 +708,7 @@ static int do_stat(struct lshm_handle *h, struct lshm_ioc_stat __user *u)
 	ret = lshm_struct_put(u, size, s, sizeof(*s));
 	if (ret == 0)
 		atomic64_set(&h->seen_deaths, s->deaths);
+out:
 	kfree(s);
 	return ret;
 }

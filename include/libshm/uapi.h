@@ -397,8 +397,9 @@ struct lshm_ioc_handle {
  * @offset:	of the word in the region, a multiple of 4
  * @deadline:	of CLOCK_MONOTONIC, in nanoseconds; LSHM_IOC_FOREVER or
  *		more: none
- * @deaths:	[in, out] with LSHM_IOC_WAIT_DEATHS: as last seen, from STAT or
- *		from an earlier WAIT; [out] always
+ * @deaths:	[in] with LSHM_IOC_WAIT_DEATHS: as last seen, from STAT or from
+ *		an earlier WAIT; [out] of now, at 0, EAGAIN and EOWNERDEAD; left
+ *		alone at other errors, so that the same call can be made again
  * @region:	id of the region this is meant for, else ESTALE; 0: any
  * @expected:	the value
  *

@@ -38,6 +38,14 @@ static void values(void)
 	REFUSED(wait_word(fd, 4, 77, in_ms(-5)), ETIMEDOUT);
 	CHECK(wake_word(fd, 0, 1) == 0);
 	CHECK(wake_word(fd, 0, UINT32_MAX) == 0);
+	/* What it says of deaths comes with an answer only. */
+	munmap(claim(fd, 0), page);
+	a.deadline = 1;
+	REFUSED(ioctl(fd, LSHM_IOC_WAIT, &a), ETIMEDOUT);
+	CHECK(a.deaths == 0);
+	a.expected = 1;
+	REFUSED(ioctl(fd, LSHM_IOC_WAIT, &a), EAGAIN);
+	CHECK(a.deaths == 1);
 	a.pad = 1;
 	REFUSED(ioctl(fd, LSHM_IOC_WAIT, &a), EINVAL);
 	a.pad = 0;
