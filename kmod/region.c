@@ -534,7 +534,7 @@ void lshm_region_stat(struct lshm_region *r, struct lshm_ioc_stat *s)
 	s->huge = READ_ONCE(r->huge);
 	memcpy(s->name, r->name, sizeof(s->name));
 	mutex_lock(&names_lock);
-	s->flags = r->linked ? LSHM_IOC_STAT_LINKED : 0;
+	s->flags = r->linked && r->user_ns == ns ? LSHM_IOC_STAT_LINKED : 0;
 	mutex_unlock(&names_lock);
 	if (r->contiguous)
 		s->flags |= LSHM_IOC_STAT_CONTIGUOUS;

@@ -248,7 +248,8 @@ struct lshm_ioc_event {
 
 /* -- on a region descriptor ------------------------------------------------ */
 
-#define LSHM_IOC_STAT_LINKED	 (1u << 0) /* its name means it */
+/* Its name means it, in the caller's user namespace. */
+#define LSHM_IOC_STAT_LINKED	 (1u << 0)
 #define LSHM_IOC_STAT_CONTIGUOUS (1u << 1)
 
 /**

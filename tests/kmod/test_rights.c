@@ -142,10 +142,11 @@ static void modes(void)
 static void user_namespaces(void)
 {
 	int outside = make_named("outside", page, 0600);
-	struct lshm_ioc_stat s;
+	struct lshm_ioc_stat s, in;
 	struct lshm_ioc_open o = {.size = sizeof(o)};
 
 	stat_of(outside, &s);
+	CHECK(s.flags & LSHM_IOC_STAT_LINKED);
 	o.id = s.id;
 	if (child() == 0) {
 		int fd;
@@ -155,6 +156,11 @@ static void user_namespaces(void)
 		REFUSED(ioctl(ctl, LSHM_IOC_OPEN, &o), ENOENT);
 		fd = make_named("outside", page, 0600); /* another one */
 		CHECK(fd >= 0);
+		/* each has a name, of which the other is none */
+		stat_of(outside, &in);
+		CHECK(!(in.flags & LSHM_IOC_STAT_LINKED));
+		stat_of(fd, &in);
+		CHECK(in.flags & LSHM_IOC_STAT_LINKED);
 		CHECK(unlink_name("outside") == 0);
 		_exit(0);
 	}

@@ -6,6 +6,7 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -205,6 +206,61 @@ UT_TEST(revoked_with_its_sender, UT_KERNEL)
 	lshm_region_close(other);
 	lshm_region_close(sender);
 	lshm_region_close(owner);
+}
+
+/* What is wrong with it is said: the name, or something else. */
+UT_TEST(what_is_invalid, UT_KERNEL)
+{
+	struct lshm_region_opts opts = LSHM_REGION_OPTS(.numa_node = 1000);
+	struct lshm_region *region;
+
+	UT_ERR(-EINVAL,
+	    lshm_region_open(&region, "kernel:a\nb", LSHM_CREATE, NULL),
+	    "control character 0xa", "byte 1");
+	UT_ERR(-EINVAL, lshm_region_open(&region, "kernel:\x7f", 0, NULL),
+	    "control character 0x7f", "byte 0");
+	UT_ERR(-EINVAL, lshm_region_unlink("kernel:a\x1f", 0),
+	    "control character 0x1f");
+	UT_ERR(-EINVAL,
+	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE, &opts),
+	    "NUMA node 999");
+}
+
+static void in_another_namespace(struct lshm_region *region, int fd, void *arg)
+{
+	UT_EQ(0, unshare(CLONE_NEWUSER));
+	UT_OK(lshm_region_open(&region, ut_name, LSHM_CREATE, UT_SMALL));
+	ut_say(fd, 0);
+	ut_hear(fd);
+	lshm_region_close(region);
+	UT_OK(lshm_region_unlink(ut_name, 0));
+}
+
+static int count_name(const char *name, void *arg)
+{
+	*(int *)arg += strcmp(name, ut_name) == 0;
+	return 0;
+}
+
+/* Names of another user namespace: root could not open them. */
+UT_TEST(lists_what_can_be_opened, UT_KERNEL)
+{
+	struct lshm_region *region;
+	struct ut_child child;
+	int count = 0;
+
+	ut_new_name();
+	child = ut_spawn(NULL, 0, in_another_namespace, NULL);
+	ut_hear(child.fd);
+	UT_OK(lshm_region_list(count_name, &count));
+	UT_EQ(0, count);
+	UT_ERR(-ENOENT, lshm_region_open(&region, ut_name, 0, NULL));
+	ut_say(child.fd, 0);
+	ut_join(&child);
+	region = ut_create(UT_SMALL);
+	UT_OK(lshm_region_list(count_name, &count));
+	UT_EQ(1, count);
+	lshm_region_close(region);
 }
 
 static void set_parameter(const char *name, const char *value, char old[32])
