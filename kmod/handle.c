@@ -500,7 +500,7 @@ static int do_seal(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 	if (r->seals & LSHM_IOC_SEAL_SEAL && a->seal.seals & ~r->seals)
 		ret = -EPERM;
 	else if (a->seal.seals & LSHM_IOC_SEAL_WRITE &&
-		 atomic_read(&r->writable))
+		 (atomic_read(&r->writable) || lshm_region_pinned(r)))
 		ret = -EBUSY;
 	else
 		r->seals |= a->seal.seals;

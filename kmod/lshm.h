@@ -220,6 +220,7 @@ int lshm_region_unlink(struct lshm_region *r);
 int lshm_region_grow(struct lshm_region *r, u64 pages);
 u32 lshm_region_rights(const struct lshm_region *r);
 struct page *lshm_region_page(struct lshm_region *r, unsigned long index);
+bool lshm_region_pinned(struct lshm_region *r);
 bool lshm_region_huge(struct lshm_region *r, unsigned long index);
 void lshm_region_stat(struct lshm_region *r, struct lshm_ioc_stat *s);
 u32 lshm_region_count(void);

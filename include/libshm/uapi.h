@@ -82,7 +82,8 @@
 #define LSHM_IOC_SEAL_GROW (1u << 1)
 #define LSHM_IOC_SEAL_WRITE \
 	(1u << 2)			     /* EBUSY while anyone maps it so
-					      * that it could be written */
+					      * that it could be written, or the
+					      * kernel has it pinned */
 #define LSHM_IOC_SEAL_FUTURE_WRITE (1u << 3) /* mappings that exist go on */
 #define LSHM_IOC_SEALS		   0xfu
 

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "kmod.h"
 
@@ -279,6 +280,32 @@ static void no_upgrade(void)
 	}
 }
 
+/* What the kernel has been given to write to is not sealed. */
+static void seal_pinned(void)
+{
+	struct lshm_ioc_create c = {.length = 600 * page,
+	    .mode = 0600,
+	    .node = -1,
+	    .map = LSHM_IOC_MAP_PAGES};
+	int fd = make_with(&c), ends[2];
+	char *p = map(fd, 600 * page, PROT_READ | PROT_WRITE), byte[4];
+	char *q = map(dup_with(fd, READ), 600 * page, PROT_READ);
+	struct iovec io = {p + 599 * page, 4};
+
+	CHECK(pipe(ends) == 0);
+	memcpy(p + 599 * page, "held", 4);
+	CHECK(vmsplice(ends[1], &io, 1, 0) == 4);
+	munmap(p, 600 * page);
+	for (size_t i = 0; i < 600; i++)
+		CHECK(q[i * page] == (i == 599 ? 'h' : 0));
+	REFUSED(seal(fd, LSHM_IOC_SEAL_WRITE), EBUSY);
+	CHECK(seal(fd, LSHM_IOC_SEAL_FUTURE_WRITE) > 0);
+	CHECK(read(ends[0], byte, 4) == 4 && memcmp(byte, "held", 4) == 0);
+	/* now there are only mappings, which do not count */
+	CHECK(seal(fd, LSHM_IOC_SEAL_WRITE) > 0);
+	CHECK(q[599 * page] == 'h');
+}
+
 static void *grow_much(void *arg)
 {
 	struct lshm_ioc_grow g = {
@@ -354,6 +381,7 @@ const struct test tests_rights[] = {
     {"user_namespaces", user_namespaces},
     {"seals", seals},
     {"no_upgrade", no_upgrade},
+    {"seal_pinned", seal_pinned},
     {"seal_grow_races", seal_grow_races},
     {"passed_on", passed_on},
     {0},
