@@ -528,7 +528,7 @@ static void revoke_descent(void)
 
 	CHECK(p != MAP_FAILED && q != MAP_FAILED && other >= 0);
 	CHECK(unlink_name("descent") == 0);
-	/* not what it was made from, but what was made from it, mapped or not */
+	/* what was made from it, mapped or not; not what it was made from */
 	CHECK(revoke_handle(fd, handle_of(b)) == 0);
 	CHECK(!is_revoked(fd) && !is_revoked(a));
 	CHECK(is_revoked(b) && is_revoked(c));
