@@ -394,7 +394,7 @@ static struct miscdevice device = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "lshm",
 	.fops = &control_fops,
-	.mode = 0666,
+	.mode = 0600, /* until an administrator says more */
 	.groups = lshm_attribute_groups,
 };
 

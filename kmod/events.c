@@ -167,8 +167,11 @@ int lshm_events_wait(const u64 *cursor)
 __poll_t lshm_events_poll(
 	u64 cursor, struct file *file, struct poll_table_struct *wait)
 {
+	struct lshm_ioc_event e;
+
 	poll_wait(file, &readers, wait);
-	return lshm_events_now() != cursor ? EPOLLIN | EPOLLRDNORM : 0;
+	/* Only what this reader may read: with a cursor of one's own. */
+	return take(&cursor, &e) ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
 void lshm_events_exit(void)

@@ -11,6 +11,11 @@
  * The file holds the handle, the handle its inode and region. In the region's
  * list, under region->lock, are the handles whose file is open; who finds one
  * there may hold it. Rights never change; "revoked" is set once.
+ *
+ * A duplicate is the child of what it was made from, and goes with it when that
+ * is revoked. Who is closed leaves its children to its own parent. So a parent
+ * is always in the region's list, before its children, and none is held for the
+ * sake of another.
  */
 #include <linux/file.h>
 #include <linux/fs_context.h>
@@ -100,7 +105,7 @@ static struct inode *new_inode_of(const struct lshm_region *r)
 
 /*
  * A new handle, in a file that is in no table yet. @parent, which may be NULL,
- * is the handle it derives from: it must not have been revoked.
+ * is the handle it derives from, whose file the caller holds.
  */
 struct file *lshm_handle_file(
 	struct lshm_region *r, struct lshm_handle *parent, u32 rights, u64 *id)
@@ -122,6 +127,8 @@ struct file *lshm_handle_file(
 	mutex_init(&h->mms_lock);
 	INIT_LIST_HEAD(&h->mms);
 	INIT_LIST_HEAD(&h->link);
+	INIT_LIST_HEAD(&h->children);
+	INIT_LIST_HEAD(&h->sibling);
 	INIT_LIST_HEAD(&h->bindings);
 	atomic64_set(&h->seen_deaths, atomic64_read(&r->deaths));
 	h->user = lshm_user_get(h->uid);
@@ -161,7 +168,11 @@ struct file *lshm_handle_file(
 	list_add_tail(&h->link, &r->handles);
 	r->nhandles++;
 	/* Set before who revokes looks at the list for the last time. */
-	ret = parent && parent->revoked ? -ENODEV : 0;
+	ret = parent && (parent->doomed || parent->revoked) ? -ENODEV : 0;
+	if (parent) {
+		h->parent = parent;
+		list_add(&h->sibling, &parent->children);
+	}
 	mutex_unlock(&r->lock);
 	if (ret) {
 		fput(file);
@@ -187,9 +198,17 @@ out_free:
 
 static int handle_release(struct inode *inode, struct file *file)
 {
-	struct lshm_handle *h = file->private_data;
+	struct lshm_handle *h = file->private_data, *child, *next;
 
 	mutex_lock(&h->region->lock);
+	list_for_each_entry_safe(child, next, &h->children, sibling) {
+		child->parent = h->parent;
+		if (h->parent)
+			list_move(&child->sibling, &h->parent->children);
+		else
+			list_del_init(&child->sibling);
+	}
+	list_del(&h->sibling);
 	list_del(&h->link);
 	h->region->nhandles--;
 	mutex_unlock(&h->region->lock);
@@ -201,7 +220,7 @@ static int handle_release(struct inode *inode, struct file *file)
 /* -- revocation ------------------------------------------------------------ */
 
 /* Idempotent: on return it is done, whoever did it. No lock is held. */
-void lshm_handle_revoke(struct lshm_handle *h)
+static void revoke(struct lshm_handle *h)
 {
 	bool was;
 
@@ -219,14 +238,73 @@ void lshm_handle_revoke(struct lshm_handle *h)
 		lshm_event(h->region, h, LSHM_IOC_EVENT_REVOKE, 0);
 }
 
-static struct lshm_handle *find_handle(
-	struct lshm_region *r, u64 id, const struct lshm_handle *but)
+/*
+ * Mark a handle, its duplicates, theirs, and so on: of what is marked no more
+ * duplicates are made. One pass, for parents come before their children. False:
+ * there is no such handle.
+ */
+static bool doom(struct lshm_region *r, u64 id)
+{
+	struct lshm_handle *h;
+	bool found = false;
+
+	mutex_lock(&r->lock);
+	list_for_each_entry(h, &r->handles, link) {
+		if (h->id == id)
+			h->doomed = found = true;
+		else if (h->parent && h->parent->doomed)
+			h->doomed = true;
+	}
+	mutex_unlock(&r->lock);
+	return found;
+}
+
+/* The first of id @id or more; with a reference. */
+static struct lshm_handle *next_doomed(struct lshm_region *r, u64 id)
 {
 	struct lshm_handle *h, *found = NULL;
 
 	mutex_lock(&r->lock);
 	list_for_each_entry(h, &r->handles, link) {
-		if (id ? h->id != id : h == but || h->revoked)
+		if (h->id < id || !h->doomed)
+			continue;
+		found = h;
+		lshm_handle_get(h);
+		break;
+	}
+	mutex_unlock(&r->lock);
+	return found;
+}
+
+/*
+ * With all that descends from it. Another may be at the same ones: each is left
+ * marked until somebody is done with it.
+ */
+static int revoke_tree(struct lshm_region *r, u64 id)
+{
+	struct lshm_handle *h;
+
+	if (!doom(r, id))
+		return -ENOENT;
+	while ((h = next_doomed(r, id))) {
+		revoke(h);
+		mutex_lock(&r->lock);
+		h->doomed = false;
+		mutex_unlock(&r->lock);
+		id = h->id + 1;
+		lshm_handle_put(h);
+	}
+	return 0;
+}
+
+static struct lshm_handle *not_revoked(
+	struct lshm_region *r, const struct lshm_handle *but)
+{
+	struct lshm_handle *h, *found = NULL;
+
+	mutex_lock(&r->lock);
+	list_for_each_entry(h, &r->handles, link) {
+		if (h == but || h->revoked)
 			continue;
 		found = h;
 		lshm_handle_get(h);
@@ -242,8 +320,8 @@ void lshm_handle_revoke_all(
 	struct lshm_handle *h;
 
 	/* Somebody may make handles as fast as they are revoked. */
-	while (!fatal_signal_pending(current) && (h = find_handle(r, 0, but))) {
-		lshm_handle_revoke(h);
+	while (!fatal_signal_pending(current) && (h = not_revoked(r, but))) {
+		revoke(h);
 		lshm_handle_put(h);
 	}
 }
@@ -422,7 +500,7 @@ static int do_seal(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 	if (r->seals & LSHM_IOC_SEAL_SEAL && a->seal.seals & ~r->seals)
 		ret = -EPERM;
 	else if (a->seal.seals & LSHM_IOC_SEAL_WRITE &&
-		 atomic_read(&r->writable))
+		 (atomic_read(&r->writable) || lshm_region_pinned(r)))
 		ret = -EBUSY;
 	else
 		r->seals |= a->seal.seals;
@@ -436,7 +514,7 @@ static int do_seal(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 
 static int do_revoke(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 {
-	struct lshm_handle *h = p, *other;
+	struct lshm_handle *h = p;
 
 	if (a->revoke.flags & LSHM_IOC_REVOKE_OTHERS) {
 		if (a->revoke.handle)
@@ -446,12 +524,7 @@ static int do_revoke(void *p, union lshm_args *a, struct lshm_new_fd *fd)
 	}
 	if (!a->revoke.handle)
 		return -EINVAL;
-	other = find_handle(h->region, a->revoke.handle, NULL);
-	if (!other)
-		return -ENOENT;
-	lshm_handle_revoke(other);
-	lshm_handle_put(other);
-	return 0;
+	return revoke_tree(h->region, a->revoke.handle);
 }
 
 /* The record of the first handle from *id on: false if there is none. */
@@ -616,18 +689,18 @@ static const struct lshm_call calls[] = {
 static int do_stat(struct lshm_handle *h, struct lshm_ioc_stat __user *u)
 {
 	struct lshm_ioc_stat *s;
-	u32 size, flags;
+	u32 size;
 	int ret;
 
-	if (get_user(size, &u->size) || get_user(flags, &u->flags))
-		return -EFAULT;
-	if (flags || size < sizeof(*s))
-		return -EINVAL;
-	if (size > PAGE_SIZE)
-		return -E2BIG;
 	s = kzalloc(sizeof(*s), GFP_KERNEL_ACCOUNT);
 	if (!s)
 		return -ENOMEM;
+	ret = lshm_struct_get(s, sizeof(*s), sizeof(*s), u, &size);
+	if (ret == 0 && s->flags)
+		ret = -EINVAL;
+	if (ret)
+		goto out;
+	memset(s, 0, sizeof(*s));
 	lshm_region_stat(h->region, s);
 	s->size = size;
 	s->handle = h->id;
@@ -635,6 +708,7 @@ static int do_stat(struct lshm_handle *h, struct lshm_ioc_stat __user *u)
 	ret = lshm_struct_put(u, size, s, sizeof(*s));
 	if (ret == 0)
 		atomic64_set(&h->seen_deaths, s->deaths);
+out:
 	kfree(s);
 	return ret;
 }

@@ -120,12 +120,18 @@ struct lshm_handle {
 
 	struct rw_semaphore sem;
 	bool revoked;	      /* set under @sem, never cleared */
+	bool doomed;	      /* a REVOKE is about to; region->lock */
 	struct list_head mms; /* that map it just now; mms_lock, under @sem */
 	struct mutex mms_lock;
 
-	struct list_head link;	   /* region->lock */
-	struct list_head bindings; /* region->lock */
-	u32 nclaims;		   /* region->lock */
+	/* region->lock */
+	struct list_head link;
+	struct list_head bindings;
+	u32 nclaims;
+	struct lshm_handle *parent; /* of which it is a duplicate, or NULL */
+	struct list_head children;
+	struct list_head sibling;
+
 	atomic_t maps;
 	atomic64_t seen_deaths; /* what poll(2) goes by */
 };
@@ -215,6 +221,7 @@ int lshm_region_unlink(struct lshm_region *r);
 int lshm_region_grow(struct lshm_region *r, u64 pages);
 u32 lshm_region_rights(const struct lshm_region *r);
 struct page *lshm_region_page(struct lshm_region *r, unsigned long index);
+bool lshm_region_pinned(struct lshm_region *r);
 bool lshm_region_huge(struct lshm_region *r, unsigned long index);
 void lshm_region_stat(struct lshm_region *r, struct lshm_ioc_stat *s);
 u32 lshm_region_count(void);
@@ -233,7 +240,6 @@ struct file *lshm_handle_file(
 struct lshm_handle *lshm_handle_of(struct file *file);
 void lshm_handle_get(struct lshm_handle *h);
 void lshm_handle_put(struct lshm_handle *h);
-void lshm_handle_revoke(struct lshm_handle *h);
 void lshm_handle_revoke_all(
 	struct lshm_region *r, const struct lshm_handle *but);
 u32 lshm_handle_count(void);

@@ -57,6 +57,29 @@ bool lshm_region_huge(struct lshm_region *r, unsigned long index)
 		&r->blocks, index / LSHM_BLOCK_PAGES, LSHM_HUGE_MARK);
 }
 
+/*
+ * Is a page held by somebody else than the region and the page tables? An I/O
+ * that was begun through a mapping may write to it after the mapping is gone.
+ * Pages are not compound: each has its own counts. There may be a moment
+ * between the two, when a mapping comes or goes: then this is true, too.
+ */
+bool lshm_region_pinned(struct lshm_region *r)
+{
+	unsigned long pages = lshm_region_pages(r);
+	struct page *page;
+
+	if (r->map != LSHM_IOC_MAP_PAGES)
+		return false;
+	for (unsigned long i = 0; i < pages; i++) {
+		page = lshm_region_page(r, i);
+		if (page_count(page) > atomic_read(&page->_mapcount) + 2)
+			return true;
+		if (i % LSHM_BLOCK_PAGES == 0)
+			cond_resched();
+	}
+	return false;
+}
+
 static int put_page_at(
 	struct lshm_region *r, unsigned long index, struct page *page)
 {
@@ -517,7 +540,7 @@ void lshm_region_stat(struct lshm_region *r, struct lshm_ioc_stat *s)
 	s->huge = READ_ONCE(r->huge);
 	memcpy(s->name, r->name, sizeof(s->name));
 	mutex_lock(&names_lock);
-	s->flags = r->linked ? LSHM_IOC_STAT_LINKED : 0;
+	s->flags = r->linked && r->user_ns == ns ? LSHM_IOC_STAT_LINKED : 0;
 	mutex_unlock(&names_lock);
 	if (r->contiguous)
 		s->flags |= LSHM_IOC_STAT_CONTIGUOUS;

@@ -25,6 +25,7 @@
 #include <linux/freezer.h>
 #include <linux/hash.h>
 #include <linux/hrtimer.h>
+#include <linux/overflow.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/time_namespace.h>
@@ -181,13 +182,17 @@ void lshm_wake_handle(struct lshm_handle *h)
 /* A deadline of the caller's time namespace, as the kernel's own time. */
 static ktime_t host_time(u64 deadline)
 {
-	ktime_t t = ns_to_ktime(deadline);
+	s64 t = deadline;
 
 #ifdef CONFIG_TIME_NS
-	t = ktime_sub(t, timespec64_to_ktime(
-				 current->nsproxy->time_ns->offsets.monotonic));
+	/* It was not negative: if it does not fit, it is too large. */
+	if (check_sub_overflow(t,
+		    (s64)timespec64_to_ns(
+			    &current->nsproxy->time_ns->offsets.monotonic),
+		    &t))
+		return KTIME_MAX;
 #endif
-	return t < 0 ? 0 : t;
+	return max_t(s64, t, 0);
 }
 
 /*

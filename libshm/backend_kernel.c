@@ -152,6 +152,20 @@ static int adopt(struct lshmi_store *s, int fd, uint64_t page_size, uint64_t id)
 	return 0;
 }
 
+/* The module has fewer than files. */
+static int check_name(const char *name)
+{
+	int ret = lshmi_check_name(name);
+
+	for (const char *c = name; ret == 0 && *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			ret = lshmi_fail(EINVAL,
+			    "the name has the control character %#x at byte "
+			    "%zu: expected none in a kernel region's name",
+			    (unsigned int)*c, (size_t)(c - name));
+	return ret;
+}
+
 static int kernel_create(struct lshmi_store *s, const char *name,
     const struct lshm_region_opts *o, unsigned int flags)
 {
@@ -164,7 +178,7 @@ static int kernel_create(struct lshmi_store *s, const char *name,
 	    .map = LSHM_IOC_MAP_EAGER,
 	};
 	struct lshm_ioc_info info;
-	int ret = lshmi_check_name(name), fd;
+	int ret = check_name(name), fd;
 
 	if (ret < 0)
 		return ret;
@@ -194,9 +208,9 @@ static int kernel_create(struct lshmi_store *s, const char *name,
 		    EINVAL, "there is no NUMA node %d with memory", c.node);
 	if (ret == -EINVAL)
 		return lshmi_fail(EINVAL,
-		    "\"%s\" cannot be a kernel region's name: expected no "
-		    "control characters",
-		    name);
+		    "the kernel module does not know what is asked for, mode "
+		    "%#o, map %u, flags %#x, %llu bytes: load a newer one",
+		    c.mode, c.map, c.flags, (unsigned long long)c.length);
 	if (ret < 0)
 		return fail_call(-ret, "cannot create the region");
 	ret = adopt(s, c.fd, info.page_size, c.id);
@@ -223,7 +237,7 @@ static int kernel_open(struct lshmi_store *s, const char *name, bool writable)
 	    .rights = writable ? 0 : LSHM_IOC_RIGHT_READ,
 	};
 	struct lshm_ioc_info info;
-	int ret = lshmi_check_name(name), fd;
+	int ret = check_name(name), fd;
 
 	if (ret < 0)
 		return ret;
@@ -325,7 +339,7 @@ static int kernel_unlink(const char *name)
 	    .name = (uintptr_t)name,
 	};
 	struct lshm_ioc_info info;
-	int ret = lshmi_check_name(name), fd;
+	int ret = check_name(name), fd;
 
 	if (ret < 0)
 		return ret;
@@ -342,7 +356,7 @@ static int kernel_unlink(const char *name)
 	return 0;
 }
 
-/* Those one may read. */
+/* Those one may read, and of whose names one is: root sees others, too. */
 static int kernel_list(int (*callback)(const char *name, void *arg), void *arg)
 {
 	struct lshm_ioc_stat records[LIST_ROOM];

@@ -338,7 +338,8 @@ LSHM_API int lshm_region_reap(struct lshm_region *region);
  *
  * For who misbehaves; kernel backend only. When it returns, that handle's
  * memory cannot be touched any more, not through a child or another thread
- * either: SIGBUS, or see LSHM_GUARD. It counts as dead. Nobody else notices.
+ * either: SIGBUS, or see LSHM_GUARD. It counts as dead. So it is with who was
+ * sent the region through that handle, and so on. Nobody else notices.
  * Only the region's owner may, and CAP_IPC_OWNER, but not with a handle that
  * lshm_region_receive() gave. It may open the region again if its mode still
  * lets it.

@@ -4,8 +4,10 @@
  *
  * /dev/lshm gives a control descriptor. CREATE and OPEN on it give region
  * descriptors. Each of these is a *handle* of its own, with rights that can
- * only become fewer; DUP makes another. A region lives as long as it has a
- * name, a handle or a mapping. All descriptors are made close-on-exec.
+ * only become fewer; DUP makes another, which goes with the first when that is
+ * revoked. A descriptor that dup(2), fork(2) or SCM_RIGHTS copies is the same
+ * handle. A region lives as long as it has a name, a handle or a mapping. All
+ * descriptors are made close-on-exec.
  *
  * Memory: mmap(2) of a region descriptor, MAP_SHARED, within the region's
  * length. With LSHM_IOC_MAP_EAGER no page fault ever follows. The memory is
@@ -80,7 +82,8 @@
 #define LSHM_IOC_SEAL_GROW (1u << 1)
 #define LSHM_IOC_SEAL_WRITE \
 	(1u << 2)			     /* EBUSY while anyone maps it so
-					      * that it could be written */
+					      * that it could be written, or the
+					      * kernel has it pinned */
 #define LSHM_IOC_SEAL_FUTURE_WRITE (1u << 3) /* mappings that exist go on */
 #define LSHM_IOC_SEALS		   0xfu
 
@@ -231,8 +234,8 @@ struct lshm_ioc_unlink {
  *
  * Whole records, of what has happened since the descriptor was opened to
  * regions that the reader may read. Blocks, or EAGAIN with O_NONBLOCK;
- * poll(2) says POLLIN. @pid is who did it, 0 where the reader's pid namespace
- * has no name for it; @time_ns of CLOCK_MONOTONIC.
+ * poll(2) says POLLIN if there is such a record. @pid is who did it, 0 where
+ * the reader's pid namespace has no name for it; @time_ns of CLOCK_MONOTONIC.
  */
 struct lshm_ioc_event {
 	__u32 type;
@@ -246,7 +249,8 @@ struct lshm_ioc_event {
 
 /* -- on a region descriptor ------------------------------------------------ */
 
-#define LSHM_IOC_STAT_LINKED	 (1u << 0) /* its name means it */
+/* Its name means it, in the caller's user namespace. */
+#define LSHM_IOC_STAT_LINKED	 (1u << 0)
 #define LSHM_IOC_STAT_CONTIGUOUS (1u << 1)
 
 /**
@@ -329,6 +333,9 @@ struct lshm_ioc_link {
  * @rights:	[in, out] 0: the same
  * @fd:		[out] a region descriptor
  * @handle:	[out] of the handle
+ *
+ * It descends from the one it is called on; when that one is closed, from whom
+ * that one descended.
  */
 struct lshm_ioc_dup {
 	__u32 size;
@@ -359,8 +366,9 @@ struct lshm_ioc_seal {
  *
  * On return no access through the handle's mappings is possible any more
  * (SIGBUS), its waits have ended, its claims have ended, as by death, and all
- * calls on it fail with ENODEV. Other handles do not notice. Eventfds bound
- * through it are signalled a last time. ENOENT.
+ * calls on it fail with ENODEV. So it is with all handles that descend from it
+ * through DUP. Others, those it descends from among them, do not notice.
+ * Eventfds bound through it are signalled a last time. ENOENT.
  */
 struct lshm_ioc_revoke {
 	__u32 size;
@@ -391,8 +399,9 @@ struct lshm_ioc_handle {
  * @offset:	of the word in the region, a multiple of 4
  * @deadline:	of CLOCK_MONOTONIC, in nanoseconds; LSHM_IOC_FOREVER or
  *		more: none
- * @deaths:	[in, out] with LSHM_IOC_WAIT_DEATHS: as last seen, from STAT or
- *		from an earlier WAIT; [out] always
+ * @deaths:	[in] with LSHM_IOC_WAIT_DEATHS: as last seen, from STAT or from
+ *		an earlier WAIT; [out] of now, at 0, EAGAIN and EOWNERDEAD; left
+ *		alone at other errors, so that the same call can be made again
  * @region:	id of the region this is meant for, else ESTALE; 0: any
  * @expected:	the value
  *

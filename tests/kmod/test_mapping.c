@@ -507,6 +507,139 @@ static void revoke_among_dying(void)
 	}
 }
 
+static bool is_revoked(int fd)
+{
+	struct lshm_ioc_stat s = {.size = sizeof(s)};
+
+	if (ioctl(fd, LSHM_IOC_STAT, &s) == 0)
+		return false;
+	CHECK(errno == ENODEV);
+	return true;
+}
+
+/* What was made from a handle goes with it, and nothing else. */
+static void revoke_descent(void)
+{
+	int fd = make_named("descent", page, 0600);
+	int a = dup_with(fd, 0), b = dup_with(a, 0), c = dup_with(b, 0);
+	int sister = dup_with(fd, 0), other = open_named("descent", 0);
+	char *p = map(c, page, RW), *q = map(sister, page, RW);
+	uint64_t id;
+
+	CHECK(p != MAP_FAILED && q != MAP_FAILED && other >= 0);
+	CHECK(unlink_name("descent") == 0);
+	/* what was made from it, mapped or not; not what it was made from */
+	CHECK(revoke_handle(fd, handle_of(b)) == 0);
+	CHECK(!is_revoked(fd) && !is_revoked(a));
+	CHECK(is_revoked(b) && is_revoked(c));
+	CHECK(!is_revoked(sister) && !is_revoked(other));
+	CHECK(signal_of_touch(p, false) == SIGBUS);
+	CHECK(signal_of_touch(q, false) == 0);
+	close(b);
+	close(c);
+	/* one on the way is closed: it does not cut off the rest */
+	b = dup_with(a, 0);
+	c = dup_with(b, LSHM_IOC_RIGHT_READ);
+	id = handle_of(b);
+	close(b);
+	b = dup_with(c, 0);
+	REFUSED(revoke_handle(fd, id), ENOENT);
+	CHECK(!is_revoked(c));
+	CHECK(revoke_handle(fd, handle_of(a)) == 0);
+	CHECK(is_revoked(a) && is_revoked(b) && is_revoked(c));
+	CHECK(!is_revoked(fd) && !is_revoked(sister) && !is_revoked(other));
+	/* the first is closed: each stands for itself */
+	a = dup_with(sister, 0);
+	b = dup_with(sister, 0);
+	close(sister);
+	munmap(q, page);
+	close(fd);
+	CHECK(revoke_handle(other, handle_of(a)) == 0);
+	CHECK(is_revoked(a) && !is_revoked(b) && !is_revoked(other));
+	/* all others: who calls stays, though it descends from one of them */
+	a = dup_with(b, 0);
+	CHECK(ioctl(a, LSHM_IOC_REVOKE,
+		  &(struct lshm_ioc_revoke){
+		      .size = sizeof(struct lshm_ioc_revoke),
+		      .flags = LSHM_IOC_REVOKE_OTHERS}) == 0);
+	CHECK(is_revoked(b) && is_revoked(other) && !is_revoked(a));
+	/* of itself: its duplicates, too */
+	b = dup_with(a, 0);
+	CHECK(revoke_handle(a, handle_of(a)) == 0);
+	CHECK(is_revoked(a) && is_revoked(b));
+}
+
+/* Duplicates of duplicates, closing most, for as long as it gets any. */
+static void *flee(void *arg)
+{
+	int first = *(int *)arg, now = first, next;
+
+	for (int i = 0; (next = dup_with(now, 0)) >= 0; i++) {
+		void *p = map(next, page, RW);
+
+		if (p != MAP_FAILED && i % 8)
+			munmap(p, page);
+		if (now != first && i % 16)
+			close(now);
+		if (i % 64 == 0) /* this one stays open, out of sight */
+			CHECK(dup_with(next, 0) >= 0 || errno == ENODEV);
+		now = next;
+		if (i > 4000) /* revocation is late: begin again */
+			now = first;
+	}
+	CHECK(errno == ENODEV || errno == EMFILE);
+	return NULL;
+}
+
+static void revoke_who_flees(void)
+{
+	static struct lshm_ioc_handle h[4000];
+	struct lshm_ioc_list l = {.size = sizeof(l),
+	    .records = (uintptr_t)h,
+	    .record_size = sizeof(h[0])};
+	int fd = make(page);
+
+	for (int round = 0; round < 40; round++) {
+		int bad = dup_with(fd, 0), done[2];
+		uint64_t id = handle_of(bad);
+		pid_t pid;
+		char c;
+
+		CHECK(pipe(done) == 0);
+		pid = child();
+		if (pid == 0) { /* its descriptors go with it */
+			pthread_t t[3];
+
+			for (int i = 0; i < 3; i++)
+				CHECK(pthread_create(&t[i], NULL, flee, &bad) ==
+				      0);
+			for (int i = 0; i < 3; i++)
+				pthread_join(t[i], NULL);
+			CHECK(write(done[1], "d", 1) == 1);
+			pause();
+		}
+		do { /* until it is at it */
+			l.count = 4000;
+			CHECK(ioctl(fd, LSHM_IOC_HANDLES, &l) == 0);
+		} while (l.count < 8);
+		CHECK(revoke_handle(fd, id) == 0);
+		CHECK(read(done[0], &c, 1) == 1);
+		l.count = 4000;
+		CHECK(ioctl(fd, LSHM_IOC_HANDLES, &l) == 0);
+		CHECK(l.count >= 2 && l.next == 0);
+		for (uint32_t i = 1; i < l.count; i++)
+			CHECK(h[i].flags == LSHM_IOC_HANDLE_REVOKED);
+		kill_and_reap(pid);
+		close(bad);
+		close(done[0]);
+		close(done[1]);
+		do {
+			l.count = 4000;
+			CHECK(ioctl(fd, LSHM_IOC_HANDLES, &l) == 0);
+		} while (l.count != 1);
+	}
+}
+
 /*
  * A call whose other buffer is not there yet, until somebody puts it there:
  * when the handle is revoked in the meantime, it gets through no more.
@@ -637,6 +770,8 @@ const struct test tests_mapping[] = {
     ROWS(grown),
     ROWS(revoke_races),
     {"revoke_among_dying", revoke_among_dying},
+    {"revoke_descent", revoke_descent},
+    {"revoke_who_flees", revoke_who_flees},
     {"revoked_midway", revoked_midway},
     {"no_faults", no_faults},
     {"huge_entries", huge_entries},

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "kmod.h"
 
@@ -142,10 +143,11 @@ static void modes(void)
 static void user_namespaces(void)
 {
 	int outside = make_named("outside", page, 0600);
-	struct lshm_ioc_stat s;
+	struct lshm_ioc_stat s, in;
 	struct lshm_ioc_open o = {.size = sizeof(o)};
 
 	stat_of(outside, &s);
+	CHECK(s.flags & LSHM_IOC_STAT_LINKED);
 	o.id = s.id;
 	if (child() == 0) {
 		int fd;
@@ -155,6 +157,11 @@ static void user_namespaces(void)
 		REFUSED(ioctl(ctl, LSHM_IOC_OPEN, &o), ENOENT);
 		fd = make_named("outside", page, 0600); /* another one */
 		CHECK(fd >= 0);
+		/* each has a name, of which the other is none */
+		stat_of(outside, &in);
+		CHECK(!(in.flags & LSHM_IOC_STAT_LINKED));
+		stat_of(fd, &in);
+		CHECK(in.flags & LSHM_IOC_STAT_LINKED);
 		CHECK(unlink_name("outside") == 0);
 		_exit(0);
 	}
@@ -211,6 +218,92 @@ static void seals(void)
 	fd = make(page);
 	CHECK(seal(fd, LSHM_IOC_SEAL_SEAL) == LSHM_IOC_SEAL_SEAL);
 	REFUSED(seal(fd, LSHM_IOC_SEAL_GROW), EPERM);
+}
+
+/*
+ * What was not mapped writable, and may not be, does not become so: neither
+ * whole nor in part, nor moved, in a child, or in small pieces.
+ */
+static void stays_read_only(char *p)
+{
+	char *q;
+
+	REFUSED(mprotect(p, 3 * page, PROT_READ | PROT_WRITE), EACCES);
+	REFUSED(mprotect(p + page, page, PROT_WRITE), EACCES);
+	CHECK(mprotect(p + page, page, PROT_NONE) == 0); /* now it is three */
+	REFUSED(mprotect(p + page, page, PROT_READ | PROT_WRITE), EACCES);
+	CHECK(mprotect(p + page, page, PROT_READ) == 0 && p[page] == 's');
+	REFUSED(mprotect(p, 3 * page, PROT_READ | PROT_WRITE), EACCES);
+	if (child() == 0) {
+		REFUSED(mprotect(p, page, PROT_READ | PROT_WRITE), EACCES);
+		CHECK(signal_of_touch(p, true) == SIGSEGV);
+		_exit(0);
+	}
+	exited_well(-1);
+	q = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(mremap(p, page, page, MREMAP_MAYMOVE | MREMAP_FIXED, q) == q);
+	REFUSED(mprotect(q, page, PROT_READ | PROT_WRITE), EACCES);
+	CHECK(*q == 's' && p[page] == 's' && p[2 * page] == 's');
+	munmap(q, page);
+	munmap(p + page, 2 * page);
+}
+
+static void no_upgrade(void)
+{
+	for (uint32_t how = 0; how <= LSHM_IOC_MAP_PAGES; how++) {
+		struct lshm_ioc_create c = {
+		    .length = 3 * page, .mode = 0600, .node = -1, .map = how};
+		struct lshm_ioc_stat s;
+		int fd = make_with(&c), reader = dup_with(fd, READ);
+		char *p = map(fd, 3 * page, PROT_READ | PROT_WRITE);
+
+		memset(p, 's', 3 * page);
+		stays_read_only(map(reader, 3 * page, PROT_READ));
+		/* a mapping from before the seal goes on: as it could be */
+		CHECK(mprotect(p, page, PROT_READ) == 0);
+		CHECK(seal(fd, LSHM_IOC_SEAL_FUTURE_WRITE) > 0);
+		CHECK(mprotect(p, page, PROT_READ | PROT_WRITE) == 0);
+		stays_read_only(map(fd, 3 * page, PROT_READ));
+		stat_of(fd, &s);
+		CHECK(s.maps == s.writable_maps);
+		REFUSED(seal(fd, LSHM_IOC_SEAL_WRITE), EBUSY);
+		munmap(p, 3 * page);
+		p = map(fd, 3 * page, PROT_READ);
+		CHECK(seal(fd, LSHM_IOC_SEAL_WRITE) > 0);
+		stays_read_only(p);
+		stays_read_only(map(fd, 3 * page, PROT_READ));
+		REFUSED(map(fd, page, PROT_WRITE), EPERM);
+		stat_of(fd, &s);
+		CHECK(s.maps == 0 && s.writable_maps == 0);
+		close(reader);
+		close(fd);
+	}
+}
+
+/* What the kernel has been given to write to is not sealed. */
+static void seal_pinned(void)
+{
+	struct lshm_ioc_create c = {.length = 600 * page,
+	    .mode = 0600,
+	    .node = -1,
+	    .map = LSHM_IOC_MAP_PAGES};
+	int fd = make_with(&c), ends[2];
+	char *p = map(fd, 600 * page, PROT_READ | PROT_WRITE), byte[4];
+	char *q = map(dup_with(fd, READ), 600 * page, PROT_READ);
+	struct iovec io = {p + 599 * page, 4};
+
+	CHECK(pipe(ends) == 0);
+	memcpy(p + 599 * page, "held", 4);
+	CHECK(vmsplice(ends[1], &io, 1, 0) == 4);
+	munmap(p, 600 * page);
+	for (size_t i = 0; i < 600; i++)
+		CHECK(q[i * page] == (i == 599 ? 'h' : 0));
+	REFUSED(seal(fd, LSHM_IOC_SEAL_WRITE), EBUSY);
+	CHECK(seal(fd, LSHM_IOC_SEAL_FUTURE_WRITE) > 0);
+	CHECK(read(ends[0], byte, 4) == 4 && memcmp(byte, "held", 4) == 0);
+	/* now there are only mappings, which do not count */
+	CHECK(seal(fd, LSHM_IOC_SEAL_WRITE) > 0);
+	CHECK(q[599 * page] == 'h');
 }
 
 static void *grow_much(void *arg)
@@ -287,6 +380,8 @@ const struct test tests_rights[] = {
     {"modes", modes},
     {"user_namespaces", user_namespaces},
     {"seals", seals},
+    {"no_upgrade", no_upgrade},
+    {"seal_pinned", seal_pinned},
     {"seal_grow_races", seal_grow_races},
     {"passed_on", passed_on},
     {0},

@@ -3,12 +3,15 @@
  * test_wait.c - sleeping on words, waking, eventfds: nothing lost, nothing
  * that was meant for somebody else
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "kmod.h"
@@ -35,6 +38,14 @@ static void values(void)
 	REFUSED(wait_word(fd, 4, 77, in_ms(-5)), ETIMEDOUT);
 	CHECK(wake_word(fd, 0, 1) == 0);
 	CHECK(wake_word(fd, 0, UINT32_MAX) == 0);
+	/* What it says of deaths comes with an answer only. */
+	munmap(claim(fd, 0), page);
+	a.deadline = 1;
+	REFUSED(ioctl(fd, LSHM_IOC_WAIT, &a), ETIMEDOUT);
+	CHECK(a.deaths == 0);
+	a.expected = 1;
+	REFUSED(ioctl(fd, LSHM_IOC_WAIT, &a), EAGAIN);
+	CHECK(a.deaths == 1);
 	a.pad = 1;
 	REFUSED(ioctl(fd, LSHM_IOC_WAIT, &a), EINVAL);
 	a.pad = 0;
@@ -49,6 +60,33 @@ static void deadline(void)
 
 	REFUSED(wait_word(fd, 0, 0, until), ETIMEDOUT);
 	CHECK(in_ms(0) >= until);
+}
+
+/* In a time namespace whose clock is behind, the last moment is one, too. */
+static void deadline_elsewhere(void)
+{
+	int fd = make(page), offsets;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWTIME) < 0) {
+		printf("# no time namespaces: %s\n", strerror(errno));
+		return;
+	}
+	offsets = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	CHECK(write(offsets, "monotonic -1 0", 14) == 14);
+	alarm(30);
+	pid = child(); /* it is in there */
+	if (pid == 0) {
+		uint64_t until = in_ms(50);
+
+		REFUSED(wait_word(fd, 4, 0, until), ETIMEDOUT);
+		CHECK(in_ms(0) >= until);
+		CHECK(wait_word(fd, 0, 0, LSHM_IOC_FOREVER - 1) == 0);
+		_exit(0);
+	}
+	while (wake_word(fd, 0, 1) == 0 && waitpid(pid, NULL, WNOHANG) == 0)
+		usleep(1000);
+	exited_well(pid);
 }
 
 struct who {
@@ -513,6 +551,7 @@ static void eventfds_many(void)
 const struct test tests_wait[] = {
     {"wait_values", values},
     {"wait_deadline", deadline},
+    {"wait_deadline_elsewhere", deadline_elsewhere},
     {"wait_keyed", keyed},
     {"wait_elsewhere", elsewhere},
     {"wait_interrupted", interrupted},

@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
@@ -336,6 +337,88 @@ UT_TEST(received_cannot_revoke, UT_KERNEL)
 	close(sockets[1]);
 	lshm_region_close(other);
 	lshm_region_close(owner);
+}
+
+/* Who was handed the region on by one who is revoked loses it, too. */
+UT_TEST(revoked_with_its_sender, UT_KERNEL)
+{
+	struct lshm_region *owner = ut_create(UT_SMALL), *sender, *other;
+	struct lshm_participant_info info;
+	uint32_t slot = 0;
+	int sockets[2];
+
+	UT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	UT_OK(lshm_region_open(&sender, ut_name, LSHM_GUARD, NULL));
+	UT_OK(lshm_region_send(sender, sockets[0], 0));
+	UT_OK(lshm_region_receive(&other, sockets[1], LSHM_GUARD, NULL));
+	/* the owner has the first slot, the sender the next */
+	UT_OK(lshm_region_participant(owner, ++slot, &info));
+	UT_OK(lshm_region_revoke(owner, slot));
+	UT_EQ(0, *(volatile char *)lshm_region_base(other));
+	UT_NULL(lshm_alloc(other, 10), "revoked");
+	UT_EQ(0, *(volatile char *)lshm_region_base(sender));
+	UT_NULL(lshm_alloc(sender, 10), "revoked");
+	UT_SOME(lshm_alloc(owner, 10));
+	close(sockets[0]);
+	close(sockets[1]);
+	lshm_region_close(other);
+	lshm_region_close(sender);
+	lshm_region_close(owner);
+}
+
+/* What is wrong with it is said: the name, or something else. */
+UT_TEST(what_is_invalid, UT_KERNEL)
+{
+	struct lshm_region_opts opts = LSHM_REGION_OPTS(.numa_node = 1000);
+	struct lshm_region *region;
+
+	UT_ERR(-EINVAL,
+	    lshm_region_open(&region, "kernel:a\nb", LSHM_CREATE, NULL),
+	    "control character 0xa", "byte 1");
+	UT_ERR(-EINVAL, lshm_region_open(&region, "kernel:\x7f", 0, NULL),
+	    "control character 0x7f", "byte 0");
+	UT_ERR(-EINVAL, lshm_region_unlink("kernel:a\x1f", 0),
+	    "control character 0x1f");
+	UT_ERR(-EINVAL,
+	    lshm_region_open(&region, ut_new_name(), LSHM_CREATE, &opts),
+	    "NUMA node 999");
+}
+
+static void in_another_namespace(struct lshm_region *region, int fd, void *arg)
+{
+	UT_EQ(0, unshare(CLONE_NEWUSER));
+	UT_OK(lshm_region_open(&region, ut_name, LSHM_CREATE, UT_SMALL));
+	ut_say(fd, 0);
+	ut_hear(fd);
+	lshm_region_close(region);
+	UT_OK(lshm_region_unlink(ut_name, 0));
+}
+
+static int count_name(const char *name, void *arg)
+{
+	*(int *)arg += strcmp(name, ut_name) == 0;
+	return 0;
+}
+
+/* Names of another user namespace: root could not open them. */
+UT_TEST(lists_what_can_be_opened, UT_KERNEL)
+{
+	struct lshm_region *region;
+	struct ut_child child;
+	int count = 0;
+
+	ut_new_name();
+	child = ut_spawn(NULL, 0, in_another_namespace, NULL);
+	ut_hear(child.fd);
+	UT_OK(lshm_region_list(count_name, &count));
+	UT_EQ(0, count);
+	UT_ERR(-ENOENT, lshm_region_open(&region, ut_name, 0, NULL));
+	ut_say(child.fd, 0);
+	ut_join(&child);
+	region = ut_create(UT_SMALL);
+	UT_OK(lshm_region_list(count_name, &count));
+	UT_EQ(1, count);
+	lshm_region_close(region);
 }
 
 static void set_parameter(const char *name, const char *value, char old[32])
