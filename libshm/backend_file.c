@@ -217,14 +217,26 @@ bool lshmi_file_current(const struct lshmi_store *s)
 void lshmi_file_close(struct lshmi_store *s)
 {
 	struct stat st;
+	int ret = -1;
 
 	if (s->linked)
 		unlink(s->temporary);
 	s->linked = false;
-	if (s->fd >= 0 && fstat(s->fd, &st) == 0 && st.st_dev == s->device &&
-	    st.st_ino == s->inode)
+	for (int i = 0; i < LSHMI_NOMEM_RETRIES && s->fd >= 0; i++) {
+		ret = fstat(s->fd, &st);
+		if (ret == 0 || errno == EBADF)
+			break;
+	}
+	if (ret == 0 && st.st_dev == s->device && st.st_ino == s->inode)
 		close(s->fd);
 	s->fd = -1;
+}
+
+void lshmi_unmap(void *p, uint64_t size)
+{
+	for (int i = 0; i < LSHMI_NOMEM_RETRIES; i++)
+		if (munmap(p, size) == 0 || errno != ENOMEM)
+			return;
 }
 
 int lshmi_file_unlink(const char *path)

@@ -138,6 +138,15 @@ static inline int lshmi_enter(const struct lshm_region *r)
 }
 
 /*
+ * What gives something back may itself need memory of the kernel's. It cannot
+ * be left undone: a slot would stay taken. So it is tried again, as often as
+ * this.
+ */
+#define LSHMI_NOMEM_RETRIES 100
+/* munmap(2) of a mapping, or of an end of one. */
+void lshmi_unmap(void *p, uint64_t size);
+
+/*
  * From here to the end of the block nothing is a point to cancel the thread at:
  * who holds a lock, or a descriptor, would leave it behind.
  */

@@ -81,11 +81,18 @@ int lshmi_ofd_claim(struct lshmi_store *s, uint32_t slot)
 		    errno, "cannot map the lock's page: %s", strerror(errno));
 		goto out_close;
 	}
-	madvise(anchor, s->page_size, MADV_DONTFORK);
+	if (madvise(anchor, s->page_size, MADV_DONTFORK) < 0) {
+		/* a child would live on in this one's place */
+		ret = lshmi_fail(errno,
+		    "cannot keep the lock's page from children: %s",
+		    strerror(errno));
+		lshmi_unmap(anchor, s->page_size);
+		goto out_close;
+	}
 	close(fd);
 	fd = -1;
 	if (held(s, slot) != 1) {
-		munmap(anchor, s->page_size);
+		lshmi_unmap(anchor, s->page_size);
 		ret = lshmi_fail(ENOTSUP,
 		    "the file system's locks do not work as they should: use a "
 		    "local one");
@@ -115,6 +122,6 @@ enum lshmi_life lshmi_ofd_alive(struct lshmi_store *s, uint32_t slot, int own)
 void lshmi_ofd_release(struct lshmi_store *s)
 {
 	if (s->anchor)
-		munmap(s->anchor, s->page_size);
+		lshmi_unmap(s->anchor, s->page_size);
 	s->anchor = NULL;
 }

@@ -124,12 +124,12 @@ static void free_handle(struct lshm_region *r)
 {
 	lshmi_guard_remove(r);
 	if (r->base)
-		munmap(r->base, r->max_size);
+		lshmi_unmap(r->base, r->max_size);
 	if (r->store.backend)
 		r->store.backend->close(&r->store);
 	if (r->dead)
-		munmap(r->dead, r->max_lanes * sizeof(*r->dead));
-	munmap(r, handle_size());
+		lshmi_unmap(r->dead, r->max_lanes * sizeof(*r->dead));
+	lshmi_unmap(r, handle_size());
 }
 
 /* -- geometry ------------------------------------------------------------- */
@@ -205,7 +205,7 @@ static int reserve(struct lshm_region *r, void *hint)
 		return 0;
 	}
 	if (p != MAP_FAILED)
-		munmap(p, r->max_size);
+		lshmi_unmap(p, r->max_size);
 	p = mmap(NULL, r->max_size + align, PROT_NONE,
 	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
@@ -216,9 +216,9 @@ static int reserve(struct lshm_region *r, void *hint)
 	base = (char *)round_up((uint64_t)(uintptr_t)p, align);
 	extra = (uint64_t)(base - p);
 	if (extra)
-		munmap(p, extra);
+		lshmi_unmap(p, extra);
 	if (align - extra)
-		munmap(base + r->max_size, align - extra);
+		lshmi_unmap(base + r->max_size, align - extra);
 	r->base = base;
 	return 0;
 }
@@ -795,7 +795,7 @@ void lshm_region_close(struct lshm_region *region)
 		return;
 	if (region->serial == 0 && !lshmi_load_seq(&region->lost)) {
 		/* inherited: wiped, and not mapped here */
-		munmap(region, handle_size());
+		lshmi_unmap(region, handle_size());
 		return;
 	}
 	lshmi_process_lock();
