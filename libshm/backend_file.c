@@ -232,13 +232,6 @@ void lshmi_file_close(struct lshmi_store *s)
 	s->fd = -1;
 }
 
-void lshmi_unmap(void *p, uint64_t size)
-{
-	for (int i = 0; i < LSHMI_NOMEM_RETRIES; i++)
-		if (munmap(p, size) == 0 || errno != ENOMEM)
-			return;
-}
-
 int lshmi_file_unlink(const char *path)
 {
 	if (unlink(path) < 0)

@@ -120,6 +120,13 @@ static void publish_handle(struct lshm_region *r)
 	lshmi_process_unlock();
 }
 
+void lshmi_unmap(void *p, uint64_t size)
+{
+	for (int i = 0; i < LSHMI_NOMEM_RETRIES; i++)
+		if (munmap(p, size) == 0 || errno != ENOMEM)
+			return;
+}
+
 static void free_handle(struct lshm_region *r)
 {
 	lshmi_guard_remove(r);
