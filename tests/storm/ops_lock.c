@@ -168,8 +168,7 @@ static int body(void *arg, unsigned int earlier)
 	if (earlier == 0)
 		UT_EQ(0, lshmi_load_seq(&o->begun));
 	lshmi_fetch_add(&o->begun, 1);
-	if (earlier == 0)
-		a->pair->canary = CANARY;
+	a->pair->canary = CANARY; /* the first one may have died before this */
 	write_pair(a->w, a->pair);
 	if (pick(a->w, 4) == 0) { /* given up: with half of it done */
 		a->pair->first++;
