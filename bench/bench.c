@@ -126,20 +126,26 @@ void bench_share(const struct bench *b, struct lshm_region **region)
 		bench_must(lshm_region_receive(region, b->socket, 0, NULL));
 }
 
+struct lshm_region *bench_region(
+    const char *kind, unsigned int flags, const struct lshm_region_opts *opts)
+{
+	struct lshm_region *r;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s:bench-%d", kind, (int)getpid());
+	bench_must(
+	    lshm_region_open(&r, name, LSHM_CREATE | LSHM_EXCL | flags, opts));
+	lshm_region_unlink(name, LSHM_BACKEND_DEFAULT);
+	return r;
+}
+
 static void open_region(struct bench *b)
 {
 	struct lshm_region_opts opts =
 	    LSHM_REGION_OPTS(.size = REGION_SIZE, .max_size = 16 * REGION_SIZE);
 
-	char name[64];
-
-	if (b->role == 0) {
-		snprintf(
-		    name, sizeof(name), "%s:bench-%d", backend, (int)getpid());
-		bench_must(lshm_region_open(
-		    &b->region, name, LSHM_CREATE | LSHM_EXCL, &opts));
-		lshm_region_unlink(name, LSHM_BACKEND_DEFAULT);
-	}
+	if (b->role == 0)
+		b->region = bench_region(backend, 0, &opts);
 	bench_share(b, &b->region);
 }
 

@@ -59,6 +59,10 @@ int bench_main(int argc, char **argv, const struct bench_program *program);
 /* Wait, asleep, until the other worker is here too. */
 void bench_meet(const struct bench *b);
 
+/* A new region of that backend, "posix" say, which loses its name at once. */
+struct lshm_region *bench_region(
+    const char *kind, unsigned int flags, const struct lshm_region_opts *opts);
+
 /* Worker 0 hands a region on, and worker 1 attaches to it. */
 void bench_share(const struct bench *b, struct lshm_region **region);
 

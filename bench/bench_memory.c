@@ -9,8 +9,6 @@
 #include "bench.h"
 
 #include <err.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -26,18 +24,10 @@ struct memory {
 	uint32_t flags;
 };
 
-/* A region that loses its name at once. */
 static struct lshm_region *make(const struct memory *m)
 {
-	struct lshm_region_opts opts = LSHM_REGION_OPTS(.size = SIZE);
-	struct lshm_region *r;
-	char name[64];
-
-	snprintf(name, sizeof(name), "%s:bench-%d", m->backend, (int)getpid());
-	bench_must(lshm_region_open(
-	    &r, name, LSHM_CREATE | LSHM_EXCL | m->flags, &opts));
-	lshm_region_unlink(name, LSHM_BACKEND_DEFAULT);
-	return r;
+	return bench_region(m->backend, m->flags,
+	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = SIZE));
 }
 
 /* Nanoseconds a page of 4 KiB, from opening until all of it was written to. */
