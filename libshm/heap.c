@@ -63,7 +63,7 @@
 bool lshmi_locate(struct lshm_region *r, uint64_t off, struct lshmi_where *w)
 {
 	uint64_t total = lshmi_page_count(r), page = off >> LSHMI_PAGE_SHIFT;
-	uint64_t e, index, fraction, step = off & -off;
+	uint64_t e, index, distance, step = off & -off;
 	const struct lshmi_cut *c;
 
 	if (off < r->heap_off || page >= total)
@@ -89,13 +89,20 @@ bool lshmi_locate(struct lshm_region *r, uint64_t off, struct lshmi_where *w)
 	}
 	if (!entry_is_slab(e) || !(c = cut_of(e)))
 		return false;
-	index = number_of(off - w->start - c->first, c->reciprocal, &fraction);
+	w->size = c->size;
+	distance = off - w->start - c->first;
+	index = number_of(distance, c->inverse, c->shift);
+	if (index < c->count) {
+		w->word = words_of(r, w->head) + index;
+		w->start = off;
+		return true;
+	}
+	index = distance / c->size;
 	if (index >= c->count)
 		return false;
 	w->word = words_of(r, w->head) + index;
 	w->start += c->first + index * c->size;
-	w->size = c->size;
-	return off == w->start || ((w->start + step - 1) & ~(step - 1)) == off;
+	return ((w->start + step - 1) & ~(step - 1)) == off;
 }
 
 void lshmi_set_holder(

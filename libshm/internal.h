@@ -28,17 +28,17 @@ struct lshmi_spot {
 };
 
 /*
- * A slab, as the lane knows it that owns it. A block's distance from the first
- * times @reciprocal is its number, and below the binary point, which is 64 bits
- * from the right, less than @reciprocal if a block begins there.
+ * A slab, as the lane knows it that owns it; @inverse and @shift are what
+ * number_of() wants.
  */
 struct lshmi_slab {
 	char *first; /* block */
-	uint64_t reciprocal;
+	uint64_t inverse;
 	uint16_t *words;
-	uint32_t count; /* of blocks */
-	uint16_t mark;	/* the lane's */
+	uint64_t count; /* of blocks */
 	struct lshmi_class *class;
+	uint16_t mark; /* the lane's */
+	uint8_t shift;
 	uint32_t head;	/* page */
 	uint32_t index; /* in the class's list */
 };

@@ -127,7 +127,8 @@ uint64_t lshmi_slab_take(struct lshmi_lane *lane, uint32_t shape);
 
 /* How a slab of some shape is cut; see struct lshmi_slab. */
 struct lshmi_cut {
-	uint64_t reciprocal;
+	uint64_t inverse;
+	uint32_t shift;
 	uint32_t first; /* where the first block lies */
 	uint32_t size;	/* of a block */
 	uint32_t count; /* blocks; 0: there is no such shape */
@@ -158,25 +159,19 @@ static inline uint32_t class_of(uint64_t size)
 	return (msb - 6) * 4 + (uint32_t)(n >> (msb - 2));
 }
 
-/* The number of a block, @distance from the first: see struct lshmi_slab. */
+/*
+ * The number of the block that begins @distance from the first one; if none
+ * does, more than there can be. A size is an odd number shifted to the left. To
+ * multiply with the inverse of that, modulo 2^64, divides what is a multiple of
+ * it; in any other case a bit is set at the left end by the one or the other
+ * (Granlund and Montgomery, Division by invariant integers, 1994, section 9).
+ */
 static inline uint64_t number_of(
-    uint64_t distance, uint64_t reciprocal, uint64_t *fraction)
+    uint64_t distance, uint64_t inverse, uint32_t shift)
 {
-#ifdef __SIZEOF_INT128__
-	unsigned __int128 product = (unsigned __int128)distance * reciprocal;
+	uint64_t n = distance * inverse;
 
-	*fraction = (uint64_t)product;
-	return (uint64_t)(product >> 64);
-#else
-	uint64_t low = distance * (uint32_t)reciprocal;
-	uint64_t high = distance * (reciprocal >> 32) + (low >> 32);
-
-	*fraction = high << 32 | (uint32_t)low;
-	if (distance <= UINT32_MAX)
-		return high >> 32;
-	*fraction = UINT64_MAX; /* so far away there is none */
-	return UINT64_MAX;
-#endif
+	return n >> (shift & 63) | n << (-shift & 63);
 }
 
 /* The place of an address's page in a lane's tries. */
@@ -194,10 +189,10 @@ static inline __attribute__((always_inline)) struct lshmi_slab *find(
     struct lshmi_lane *lane, const void *block, uint16_t **word)
 {
 	struct lshmi_slab *s = lane->tries[lshmi_try(block)];
-	uint64_t distance = (uintptr_t)block - (uintptr_t)s->first, fraction;
-	uint64_t index = number_of(distance, s->reciprocal, &fraction);
+	uint64_t distance = (uintptr_t)block - (uintptr_t)s->first;
+	uint64_t index = number_of(distance, s->inverse, s->shift);
 
-	if (UNLIKELY(fraction >= s->reciprocal || index >= s->count))
+	if (UNLIKELY(index >= s->count))
 		return NULL;
 	*word = s->words + index;
 	return s;

@@ -35,15 +35,18 @@ static uint32_t class_size(uint32_t class)
 
 static void make_cut(struct lshmi_cut *c, uint32_t size, uint64_t bytes)
 {
-	uint64_t n = bytes / (size + 2);
+	uint64_t n = bytes / (size + 2), odd;
 
 	while (((n * 2 + 63) & ~UINT64_C(63)) + n * size > bytes)
 		n--;
 	c->size = size;
 	c->count = (uint32_t)n;
 	c->first = (uint32_t)((n * 2 + 63) & ~UINT64_C(63));
-	/* Exact for all offsets below 2^46 / size, and there are no larger. */
-	c->reciprocal = UINT64_MAX / size + 1;
+	c->shift = (uint32_t)__builtin_ctz(size);
+	c->inverse = odd = size >> c->shift;
+	/* Newton's method: three bits are right, and each turn doubles that. */
+	for (int bits = 3; bits < 64; bits *= 2)
+		c->inverse *= 2 - odd * c->inverse;
 }
 
 static void make_cuts(void)
@@ -192,7 +195,8 @@ static bool enlist(struct lshmi_lane *lane, struct lshmi_class *cl,
 	}
 	s->words = words_of(lane->region, head);
 	s->first = (char *)s->words + c->first;
-	s->reciprocal = c->reciprocal;
+	s->inverse = c->inverse;
+	s->shift = (uint8_t)c->shift;
 	s->count = c->count;
 	s->mark = lane->mark;
 	s->class = cl;
