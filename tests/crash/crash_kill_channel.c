@@ -103,8 +103,8 @@ static void publish(const struct lshm_channel_opts *opts)
 	struct storm s;
 
 	channel_begin(&s, opts);
+	s.done = &s.next;
 	storm(&s, publish_body, take_too, all_was_got);
-	UT_CMP(s.next, >, 0);
 	channel_end(&s);
 }
 
@@ -232,8 +232,8 @@ UT_TEST(take_and_release_broadcast, UT_EACH)
 	struct storm s;
 
 	channel_begin(&s, &broadcast);
+	s.done = &s.next;
 	storm(&s, take_broadcast_body, publish_and_take_too, all_was_got);
-	UT_CMP(s.next, >, 0);
 	channel_end(&s);
 }
 

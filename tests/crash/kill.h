@@ -30,7 +30,7 @@ struct storm {
 	struct box *box;
 	struct lshm_map *map;
 	struct notes *notes;
-	const uint64_t *done; /* calls children have made; or NULL */
+	const uint64_t *done; /* calls whose outcome was seen; or NULL */
 };
 
 static inline void storm_begin(struct storm *s)
