@@ -176,29 +176,34 @@ UT_TEST(full_of_the_dead, UT_NAMED)
 	lshm_region_close(region);
 }
 
-UT_TEST(over_a_thousand, UT_ONCE)
+/* Each who comes looks at all the others. */
+UT_TEST(every_slot_is_taken, UT_ONCE)
 {
-	enum { MANY = 1100 };
-	static struct lshm_region *regions[MANY];
+	static struct lshm_region *regions[4095];
+	uint32_t many = (uint32_t)ut_scale(1100);
 	struct rlimit limit;
 	struct lshm_region *more;
+	char number[16];
 
+	if (many > UT_COUNT(regions))
+		many = UT_COUNT(regions);
 	UT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
-	if (limit.rlim_max < 3 * MANY)
+	if (limit.rlim_max < 3 * many)
 		ut_skip("the limit of open files is %lu",
 		    (unsigned long)limit.rlim_max);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	regions[0] = ut_create(
 	    &(struct lshm_region_opts)LSHM_REGION_OPTS(.size = 4 * MIB,
-		.max_participants = MANY));
-	for (size_t i = 1; i < MANY; i++)
+		.max_participants = many));
+	for (uint32_t i = 1; i < many; i++)
 		regions[i] = ut_reopen(regions[0], 0);
-	UT_EQ(MANY, ut_info(regions[0]).participants);
-	UT_ERR(-EUSERS, ut_try_reopen(&more, regions[0], 0, NULL), "1100");
-	UT_SOME(lshm_alloc(regions[MANY - 1], 1));
-	UT_EQ(0, lshm_region_reap(regions[MANY / 2]));
-	for (size_t i = MANY; i-- > 1;)
+	UT_EQ(many, ut_info(regions[0]).participants);
+	snprintf(number, sizeof(number), "%u", many);
+	UT_ERR(-EUSERS, ut_try_reopen(&more, regions[0], 0, NULL), number);
+	UT_SOME(lshm_alloc(regions[many - 1], 1));
+	UT_EQ(0, lshm_region_reap(regions[many / 2]));
+	for (uint32_t i = many; i-- > 1;)
 		lshm_region_close(regions[i]);
 	UT_EQ(1, ut_info(regions[0]).participants);
 	lshm_region_close(regions[0]);
