@@ -69,10 +69,14 @@ static inline void storm(struct storm *s, ut_body *body,
 		child = ut_spawn(s->region, 0, body, s);
 		ut_hear(child.fd);
 		end = microseconds() + ut_random(&s->seed) % 1500;
-		do
+		for (;;) {
 			meanwhile(s);
-		while (microseconds() < end || /* on slow machines, at last */
-		       (last && !any_done(s)));
+			if (microseconds() < end)
+				continue;
+			if (!last || any_done(s))
+				break;
+			usleep(1000); /* the machine is slow: let it come */
+		}
 		ut_kill(&child);
 		/* sometimes what it held is met before the reaping */
 		if (ut_random(&s->seed) % 2)
