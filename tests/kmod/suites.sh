@@ -3,8 +3,9 @@
 # suites.sh PROGRAM... - the library's own tests, on the kernel backend, in a
 # virtual machine: TAP, a line for each program
 #
-# A program of the unit harness is told the backend by its argument; a script,
-# by LSHM_BACKEND. What was skipped is said.
+# A program of the unit harness, and which of its tests, is told the backend by
+# its argument; a script with its arguments, by LSHM_BACKEND. What was skipped is
+# said.
 
 echo "1..$#"
 number=0
@@ -12,21 +13,27 @@ failed=0
 for program; do
 	number=$((number + 1))
 	begin=$(cut -d. -f1 /proc/uptime)
-	case $program in
-	*.sh*) LSHM_BACKEND=kernel $program >/tmp/output 2>&1 ;;
-	*) "$program" kernel >/tmp/output 2>&1 ;;
+	path=${program%% *}
+	case $path in
+	*.sh)
+		name=${path##*/}
+		LSHM_BACKEND=kernel $program >/tmp/output 2>&1
+		;;
+	*)
+		name=${program##*/}
+		$path kernel ${program#"$path"} >/tmp/output 2>&1
+		;;
 	esac
 	status=$?
 	seconds=$(($(cut -d. -f1 /proc/uptime) - begin))
-	name=${program%% *}
 	if [ $status -eq 0 ]; then
-		echo "ok $number ${name##*/} # $(tail -n 1 /tmp/output)," \
+		echo "ok $number $name # $(tail -n 1 /tmp/output)," \
 			"$seconds s"
 		sed -nE 's/^( *Test: |skipped )([a-z_]+).*skipped: (.*) \.\.\..*/#   skipped \2: \3/p' \
 			/tmp/output
 	else
 		failed=1
-		echo "not ok $number ${name##*/} # status $status, $seconds s"
+		echo "not ok $number $name # status $status, $seconds s"
 		grep -vE 'passed$|^ *$' /tmp/output | head -n 200 |
 			sed 's/^/#   /'
 	fi
