@@ -57,9 +57,12 @@ static int take_over(
 	return ret < 0 ? ret : lshmi_cas(&m->word, w, next);
 }
 
-/* Not had at the first try: all other ways to get it. */
+/*
+ * Not had at the first try: all other ways to get it. @woken: it was free once,
+ * but others were faster.
+ */
 static __attribute__((noinline)) int lock_slow(
-    struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
+    struct lshm_region *r, struct lshm_mutex *m, int64_t deadline, bool *woken)
 {
 	struct lshmi_lane *lane = lshmi_lane(r);
 	uint64_t w, slept = 0;
@@ -113,9 +116,11 @@ static __attribute__((noinline)) int lock_slow(
 		if (!(w & WAITERS) && !lshmi_cas(&m->word, w, w | WAITERS))
 			continue;
 		slept = WAITERS;
-		if (r->store.backend->wait(&r->store, low_half(m),
-			(uint32_t)(w | WAITERS), until,
-			&deaths) == -ETIMEDOUT) {
+		ret = r->store.backend->wait(&r->store, low_half(m),
+		    (uint32_t)(w | WAITERS), until, &deaths);
+		if (ret == 0 || ret == -EAGAIN)
+			*woken = true;
+		if (ret == -ETIMEDOUT) {
 			if (sleep < SLEEP_MAX / 2)
 				sleep *= 2;
 			else
@@ -135,7 +140,9 @@ static inline bool quick_lock(struct lshm_region *r, struct lshm_mutex *m)
 
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 {
-	return quick_lock(r, m) ? 0 : lock_slow(r, m, deadline);
+	bool woken;
+
+	return quick_lock(r, m) ? 0 : lock_slow(r, m, deadline, &woken);
 }
 
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m)
@@ -172,14 +179,16 @@ int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what)
 {
 	uint64_t before;
+	bool woken;
 	int ret;
 
 	if (quick_lock(r, m))
 		return 0;
 	do {
+		woken = false;
 		before = lshmi_load_relaxed(&m->word);
-		ret = lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS));
-	} while (ret == -ETIMEDOUT && changes_hands(m, before));
+		ret = lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS), &woken);
+	} while (ret == -ETIMEDOUT && (woken || changes_hands(m, before)));
 	if (ret == -ETIMEDOUT)
 		return lshmi_fail(EAGAIN,
 		    "the region's %s lock has been held for a second: its "
@@ -211,8 +220,9 @@ static __attribute__((noinline)) int call_lock_slow(
     struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 {
 	int ret = check(r, m);
+	bool woken;
 
-	return ret < 0 ? ret : lock_slow(r, m, deadline);
+	return ret < 0 ? ret : lock_slow(r, m, deadline, &woken);
 }
 
 int lshmi_enter_held(

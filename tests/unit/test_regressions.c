@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -348,6 +349,58 @@ UT_TEST(newcomers_among_the_dead, UT_NAMED)
 		for (int i = 0; i < 2; i++)
 			ut_join(&new[i]);
 	}
+	lshm_region_close(region);
+}
+
+static void on_processor(int number)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(number, &set);
+	UT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+}
+
+/* Has the lock again before the one whom it has woken gets there. */
+static void always_first(struct lshm_region *region, int fd, void *arg)
+{
+	struct lshm_mutex *lock = &header(region)->heap_lock;
+
+	on_processor(*(int *)arg);
+	UT_OK(lshm_mutex_lock(region, lock, LSHM_NOW));
+	ut_say(fd, 0);
+	for (int i = 0; i < 30; i++) {
+		usleep(100000);
+		UT_OK(lshm_mutex_unlock(region, lock));
+		UT_OK(lshm_mutex_lock(region, lock, UT_SOON));
+	}
+	UT_OK(lshm_mutex_unlock(region, lock));
+}
+
+static void never_first(struct lshm_region *region, int fd, void *arg)
+{
+	struct sched_param none = {0};
+
+	on_processor(*(int *)arg);
+	UT_EQ(0, sched_setscheduler(0, SCHED_IDLE, &none));
+	UT_OK(lshm_region_grow(region, 4 * MIB));
+}
+
+/*
+ * Who has the heap's lock now and had it a second ago may have given it up in
+ * between: that is not to be stopped, and who waits is not refused.
+ */
+UT_TEST(one_is_always_first, UT_EACH)
+{
+	struct lshm_region *region = ut_create(UT_SMALL);
+	int processor = sched_getcpu();
+	struct ut_child first, second;
+
+	first = ut_spawn(region, 0, always_first, &processor);
+	ut_hear(first.fd);
+	second = ut_spawn(region, 0, never_first, &processor);
+	ut_join(&second);
+	ut_join(&first);
 	lshm_region_close(region);
 }
 
