@@ -34,12 +34,13 @@ has_not() {
 	! grep -Eq -- "$2" "$1" || wrong "no line like '$2'" "one" "$1"
 }
 
-# run STATUS COMMAND... - it must end so, within 40 s; its output is in $out
+# run STATUS COMMAND... - it must end so, within 40 s, or LSHM_TEST_TIMEOUT; its
+# output is in $out
 run() {
 	local expected=$1 seen=0
 
 	out=$tmp/out
-	timeout -k 1 40 "${@:2}" >"$out" 2>&1 || seen=$?
+	timeout -k 1 "${LSHM_TEST_TIMEOUT:-40}" "${@:2}" >"$out" 2>&1 || seen=$?
 	same "exit status of ${*:2}" "$expected" "$seen" "$out"
 }
 
