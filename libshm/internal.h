@@ -21,7 +21,7 @@
 #define LSHMI_SMALL   4096 /* sizes whose class is looked up */
 #define LSHMI_TRIES   4096 /* pages whose slab is looked up */
 
-/* A free block of a lane's slab, as the lane knows it: its word is 0. */
+/* A block of a lane's slab, as the lane knows it. */
 struct lshmi_spot {
 	char *block;
 	uint16_t *word;
@@ -43,10 +43,14 @@ struct lshmi_slab {
 	uint32_t index; /* in the class's list */
 };
 
-/* What a lane has of a size class. What was freed last is handed out first. */
+/*
+ * What a lane has of a size class. What was freed last is handed out first.
+ * Above the top lies what was handed out last; it is the lane's own still, or
+ * no block.
+ */
 struct lshmi_class {
 	struct lshmi_spot *top;	 /* what is handed out next; block NULL: none */
-	struct lshmi_spot *full; /* no room behind that */
+	struct lshmi_spot *full; /* no room behind that, but for no block */
 	struct lshmi_spot *stack;  /* its bottom, with NULL for a block */
 	uint32_t size;		   /* of a block */
 	uint16_t mark;		   /* the lane's */
@@ -67,7 +71,7 @@ struct lshmi_lane {
 	struct lshmi_class *small[LSHMI_SMALL / 16 + 1]; /* by size */
 	struct lshmi_slab *tries[LSHMI_TRIES]; /* by page; maybe another's */
 	struct lshmi_slab no_slab;
-	struct lshmi_spot no_spot;
+	struct lshmi_spot no_spots[2];
 	struct lshm_region *region;
 	struct lshmi_lane_rec *rec;
 	uint64_t lockword; /* of its locks */

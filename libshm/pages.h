@@ -180,6 +180,19 @@ static inline uint32_t lshmi_try(const void *address)
 	return ((uintptr_t)address >> LSHMI_PAGE_SHIFT) % LSHMI_TRIES;
 }
 
+/* Does a block begin at @block in that slab? Then it has this word. */
+static inline __attribute__((always_inline)) bool word_in(
+    const struct lshmi_slab *s, const void *block, uint16_t **word)
+{
+	uint64_t distance = (uintptr_t)block - (uintptr_t)s->first;
+	uint64_t index = number_of(distance, s->inverse, s->shift);
+
+	if (UNLIKELY(index >= s->count))
+		return false;
+	*word = s->words + index;
+	return true;
+}
+
 /*
  * The fast way: the slab of this lane in which a block begins at @block, and
  * the block's word. All that is needed is the lane's own knowledge, so that a
@@ -189,13 +202,8 @@ static inline __attribute__((always_inline)) struct lshmi_slab *find(
     struct lshmi_lane *lane, const void *block, uint16_t **word)
 {
 	struct lshmi_slab *s = lane->tries[lshmi_try(block)];
-	uint64_t distance = (uintptr_t)block - (uintptr_t)s->first;
-	uint64_t index = number_of(distance, s->inverse, s->shift);
 
-	if (UNLIKELY(index >= s->count))
-		return NULL;
-	*word = s->words + index;
-	return s;
+	return word_in(s, block, word) ? s : NULL;
 }
 
 bool lshmi_slab_empty(

@@ -115,9 +115,21 @@ static uint32_t at_hand(const struct lshmi_class *cl)
 				  : n;
 }
 
-static void forget(struct lshmi_class *cl)
+/* No block, and a word that nobody holds. */
+static void make_no_spot(struct lshmi_spot *spot)
+{
+	static uint16_t free_word;
+
+	*spot = (struct lshmi_spot){.word = &free_word};
+}
+
+/* A slab is not ours any more: above the top, too, none of its blocks may lie. */
+static void forget(struct lshmi_class *cl, const struct lshmi_slab *s)
 {
 	cl->top = cl->stack;
+	for (struct lshmi_spot *spot = cl->stack; spot <= cl->full; spot++)
+		if (spot->word >= s->words && spot->word < s->words + s->count)
+			make_no_spot(spot);
 }
 
 /* The stack of a class, if it has none yet. */
@@ -127,13 +139,15 @@ static bool have_stack(struct lshmi_class *cl)
 
 	if (cl->stack)
 		return true;
-	cl->stack = calloc(n + 1, sizeof(*cl->stack));
+	cl->stack = malloc((n + 2) * sizeof(*cl->stack));
 	if (!cl->stack) {
 		lshmi_fail(ENOMEM, "this process is out of memory");
 		return false;
 	}
+	for (uint32_t i = 0; i < n + 2; i++)
+		make_no_spot(&cl->stack[i]);
+	cl->top = cl->stack;
 	cl->full = cl->stack + n;
-	forget(cl);
 	return true;
 }
 
@@ -215,7 +229,7 @@ static bool give_back(struct lshmi_lane *lane, struct lshmi_slab *s)
 
 	if (!c || !lshmi_slab_empty(lane->region, head, c))
 		return false;
-	forget(cl);
+	forget(cl, s);
 	if (cl->slab == s) {
 		cl->slab = NULL;
 		cl->left = 0;
@@ -269,7 +283,7 @@ void lshmi_slabs_spill(struct lshmi_lane *lane, struct lshmi_class *cl)
 	struct lshmi_slab *s;
 	uint16_t *word;
 
-	forget(cl);
+	cl->top = cl->stack;
 	for (; top > cl->stack; top--)
 		if ((s = find(lane, top->block, &word)))
 			lshmi_slab_freed(lane, s, word);
@@ -450,8 +464,11 @@ void lshmi_heap_lane_init(struct lshmi_lane *lane)
 
 		cl->size = lshmi_cuts[i * 8 + LOG_MAX].size;
 		cl->mark = lane->mark;
-		cl->top = &lane->no_spot;
+		cl->top = lane->no_spots;
 	}
+	make_no_spot(&lane->no_spots[0]);
+	make_no_spot(&lane->no_spots[1]);
+	lane->no_slab.class = lane->classes;
 	for (uint32_t i = 0; i <= LSHMI_SMALL / 16; i++)
 		lane->small[i] = &lane->classes[class_of(i ? i * 16 : 1)];
 	for (uint32_t i = 0; i < LSHMI_TRIES; i++)

@@ -111,6 +111,61 @@ UT_TEST(replace_refusals, UT_EACH)
 	lshm_region_close(region);
 }
 
+/* Have a certain block, shelve it, and, when it is freed, have it again. */
+static void has_it_twice(struct lshm_region *region, int fd, void *arg)
+{
+	struct shelf *shelf = find_shelf(region);
+	lshm_off wanted = ut_hear(fd);
+	uint64_t times = 0;
+	void *block;
+
+	do
+		UT_SOME(block = lshm_alloc(region, 16));
+	while (lshm_offset(region, block) != wanted);
+	UT_OK(lshm_mutex_lock(region, &shelf->mutex, UT_SOON));
+	UT_OK(lshm_attach(region, &shelf->mutex, &shelf->field, block));
+	UT_OK(lshm_mutex_unlock(region, &shelf->mutex));
+	ut_say(fd, 0);
+	ut_hear(fd);
+	while ((block = lshm_alloc(region, 16)))
+		times += lshm_offset(region, block) == wanted;
+	ut_say(fd, times);
+	ut_hear(fd);
+}
+
+/*
+ * What lies above the top of a lane's stack is of slabs that it has: a block of
+ * one that it had, and another one has now, does not come to lie on the stack.
+ * The first group of 64 blocks lay there with the last one at the bottom.
+ */
+UT_TEST(freed_where_the_slab_was_ours, UT_EACH)
+{
+	struct lshm_region *region = ut_create(FIXED(MIB));
+	struct shelf *shelf = make_shelf(region);
+	struct ut_child child;
+	lshm_off off;
+	void *block;
+
+	UT_SOME(block = lshm_alloc(region, 16));
+	off = lshm_offset(region, block) + (lshm_off)(63 * 16);
+	UT_OK(lshm_free(region, block));
+	UT_NULL(lshm_alloc(region, MIB), "full"); /* all slabs are given back */
+	child = ut_spawn(region, 0, has_it_twice, NULL);
+	ut_say(child.fd, off);
+	ut_hear(child.fd);
+	UT_OK(lshm_mutex_lock(region, &shelf->mutex, UT_SOON));
+	UT_OK(lshm_detach(region, &shelf->mutex, &shelf->field, &block));
+	UT_OK(lshm_mutex_unlock(region, &shelf->mutex));
+	UT_EQ(off, lshm_offset(region, block));
+	UT_OK(lshm_free(region, block));
+	ut_say(child.fd, 0);
+	UT_EQ(1, ut_hear(child.fd));
+	UT_NULL(lshm_alloc(region, 16), "full");
+	ut_say(child.fd, 0);
+	ut_join(&child);
+	lshm_region_close(region);
+}
+
 static void put_body(struct lshm_region *region, int fd, void *arg)
 {
 	struct shelf *shelf = find_shelf(region);
