@@ -123,7 +123,7 @@ static void make_no_spot(struct lshmi_spot *spot)
 	*spot = (struct lshmi_spot){.word = &free_word};
 }
 
-/* A slab is not ours any more: above the top, too, none of its blocks may lie. */
+/* A slab is not ours any more: its blocks may not lie above the top, either. */
 static void forget(struct lshmi_class *cl, const struct lshmi_slab *s)
 {
 	cl->top = cl->stack;

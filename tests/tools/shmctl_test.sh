@@ -88,7 +88,7 @@ silent() {
 json() {
 	local seen
 
-	seen=$(python3 -c '
+	seen=$(python3 -IS -c '
 import json, sys
 d = json.load(open(sys.argv[1]))
 region = next((r for r in d.get("regions", []) if r["name"] == sys.argv[3]), d)
@@ -329,7 +329,7 @@ test_list_memfd() {
 	start producer 0
 	run list --json
 	exits 0
-	region=$(python3 -c '
+	region=$(python3 -IS -c '
 import json, sys
 for r in json.load(open(sys.argv[1]))["regions"]:
     if [p["pid"] for p in r.get("participants", [])] == [int(sys.argv[2])]:
