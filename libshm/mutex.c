@@ -58,11 +58,11 @@ static int take_over(
 }
 
 /*
- * Not had at the first try: all other ways to get it. @woken: it was free once,
- * but others were faster.
+ * Not had at the first try: all other ways to get it. @stuck: it has slept, and
+ * there was no sign that the lock was free since.
  */
 static __attribute__((noinline)) int lock_slow(
-    struct lshm_region *r, struct lshm_mutex *m, int64_t deadline, bool *woken)
+    struct lshm_region *r, struct lshm_mutex *m, int64_t deadline, bool *stuck)
 {
 	struct lshmi_lane *lane = lshmi_lane(r);
 	uint64_t w, slept = 0;
@@ -71,10 +71,13 @@ static __attribute__((noinline)) int lock_slow(
 	uint64_t deaths = lshmi_load_relaxed(&r->deaths);
 	int round = 0, pauses = PAUSE_MIN, ret;
 
+	*stuck = false;
 	if (!lane)
 		return lshmi_failed();
 	for (;;) {
 		w = lshmi_load_relaxed(&m->word);
+		if (!(w & WAITERS)) /* the bit that was set is gone */
+			*stuck = false;
 		if (w == 0) {
 			if (!lshmi_cas(&m->word, 0, lane->lockword | slept))
 				continue;
@@ -115,11 +118,13 @@ static __attribute__((noinline)) int lock_slow(
 		until = deadline - until > sleep ? until + sleep : deadline;
 		if (!(w & WAITERS) && !lshmi_cas(&m->word, w, w | WAITERS))
 			continue;
+		if (!slept)
+			*stuck = true;
 		slept = WAITERS;
 		ret = r->store.backend->wait(&r->store, low_half(m),
 		    (uint32_t)(w | WAITERS), until, &deaths);
 		if (ret == 0 || ret == -EAGAIN)
-			*woken = true;
+			*stuck = false;
 		if (ret == -ETIMEDOUT) {
 			if (sleep < SLEEP_MAX / 2)
 				sleep *= 2;
@@ -140,9 +145,9 @@ static inline bool quick_lock(struct lshm_region *r, struct lshm_mutex *m)
 
 int lshmi_lock(struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 {
-	bool woken;
+	bool stuck;
 
-	return quick_lock(r, m) ? 0 : lock_slow(r, m, deadline, &woken);
+	return quick_lock(r, m) ? 0 : lock_slow(r, m, deadline, &stuck);
 }
 
 void lshmi_unlock(struct lshm_region *r, struct lshm_mutex *m)
@@ -179,16 +184,15 @@ int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what)
 {
 	uint64_t before;
-	bool woken;
+	bool stuck;
 	int ret;
 
 	if (quick_lock(r, m))
 		return 0;
 	do {
-		woken = false;
 		before = lshmi_load_relaxed(&m->word);
-		ret = lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS), &woken);
-	} while (ret == -ETIMEDOUT && (woken || changes_hands(m, before)));
+		ret = lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS), &stuck);
+	} while (ret == -ETIMEDOUT && (!stuck || changes_hands(m, before)));
 	if (ret == -ETIMEDOUT)
 		return lshmi_fail(EAGAIN,
 		    "the region's %s lock has been held for a second: its "
@@ -220,9 +224,9 @@ static __attribute__((noinline)) int call_lock_slow(
     struct lshm_region *r, struct lshm_mutex *m, int64_t deadline)
 {
 	int ret = check(r, m);
-	bool woken;
+	bool stuck;
 
-	return ret < 0 ? ret : lock_slow(r, m, deadline, &woken);
+	return ret < 0 ? ret : lock_slow(r, m, deadline, &stuck);
 }
 
 int lshmi_enter_held(

@@ -139,7 +139,7 @@ static bool have_stack(struct lshmi_class *cl)
 
 	if (cl->stack)
 		return true;
-	cl->stack = malloc((n + 2) * sizeof(*cl->stack));
+	cl->stack = calloc(n + 2, sizeof(*cl->stack));
 	if (!cl->stack) {
 		lshmi_fail(ENOMEM, "this process is out of memory");
 		return false;
