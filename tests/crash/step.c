@@ -133,6 +133,8 @@ bool step_sweep(const char *name, const struct step *step, bool quiet,
     struct lshm_testing_result *result)
 {
 	struct sweep sweep = {.step = step};
+	/* what must be caught does not go by the scale */
+	uint32_t samples = quiet ? 16 : (uint32_t)ut_scale(16);
 	struct lshm_region_opts region = LSHM_REGION_OPTS(.size = REGION,
 	    .max_size = step->rigid ? REGION : 16 * MIB,
 	    .max_participants = step->participants ? step->participants : 8);
@@ -142,11 +144,10 @@ bool step_sweep(const char *name, const struct step *step, bool quiet,
 		.begin = begin, .other = step->other ? other : NULL,
 		.meanwhile = step->meanwhile ? meanwhile : NULL, .run = run,
 		.check = check, .rescue = step->rescue ? rescue : NULL,
-		.samples = (uint32_t)ut_scale(16),
+		.samples = samples,
 		.first_deaths = step->first_deaths ? step->first_deaths
 						   : (uint32_t)ut_scale(2),
-		.second_deaths = (uint32_t)ut_scale(16),
-		.timeout_s = step->timeout_s,
+		.second_deaths = samples, .timeout_s = step->timeout_s,
 		.flags = step->attaches ? LSHM_TESTING_ATTACHES : 0);
 	int ret = lshm_testing_sweep(&op, result);
 
