@@ -65,7 +65,7 @@ static __attribute__((noinline)) int lock_slow(
     struct lshm_region *r, struct lshm_mutex *m, int64_t deadline, bool *stuck)
 {
 	struct lshmi_lane *lane = lshmi_lane(r);
-	uint64_t w, slept = 0;
+	uint64_t w, slept_on = 0; /* the word; has WAITERS, if it has slept */
 	int64_t sleep = SLEEP_MIN, until;
 	/* Loaded before the look at who lives: a later death ends the sleep. */
 	uint64_t deaths = lshmi_load_relaxed(&r->deaths);
@@ -76,10 +76,11 @@ static __attribute__((noinline)) int lock_slow(
 		return lshmi_failed();
 	for (;;) {
 		w = lshmi_load_relaxed(&m->word);
-		if (!(w & WAITERS)) /* the bit that was set is gone */
+		if (w != slept_on)
 			*stuck = false;
 		if (w == 0) {
-			if (!lshmi_cas(&m->word, 0, lane->lockword | slept))
+			if (!lshmi_cas(&m->word, 0,
+				lane->lockword | (slept_on & WAITERS)))
 				continue;
 			/* Or is this the empty memory of guard.c? */
 			return r->serial ? 0 : lshmi_fail_gone(r);
@@ -95,8 +96,8 @@ static __attribute__((noinline)) int lock_slow(
 			continue;
 		}
 		if (lshmi_lane_dead(r, w)) {
-			ret = take_over(
-			    r, m, w, lane->lockword | (w & WAITERS) | slept);
+			ret = take_over(r, m, w,
+			    lane->lockword | ((w | slept_on) & WAITERS));
 			if (ret < 0)
 				return ret;
 			if (ret == 0)
@@ -109,7 +110,7 @@ static __attribute__((noinline)) int lock_slow(
 		until = lshmi_now();
 		if (until >= deadline) {
 			/* The wake may have been for others who sleep. */
-			if (slept && !(w & WAITERS) &&
+			if (slept_on && !(w & WAITERS) &&
 			    !lshmi_cas(&m->word, w, w | WAITERS))
 				continue;
 			return lshmi_fail(
@@ -118,11 +119,11 @@ static __attribute__((noinline)) int lock_slow(
 		until = deadline - until > sleep ? until + sleep : deadline;
 		if (!(w & WAITERS) && !lshmi_cas(&m->word, w, w | WAITERS))
 			continue;
-		if (!slept)
+		if (!slept_on)
 			*stuck = true;
-		slept = WAITERS;
-		ret = r->store.backend->wait(&r->store, low_half(m),
-		    (uint32_t)(w | WAITERS), until, &deaths);
+		slept_on = w | WAITERS;
+		ret = r->store.backend->wait(
+		    &r->store, low_half(m), (uint32_t)slept_on, until, &deaths);
 		if (ret == 0 || ret == -EAGAIN)
 			*stuck = false;
 		if (ret == -ETIMEDOUT) {
@@ -172,27 +173,18 @@ int lshmi_unlock_dead(struct lshm_region *r, struct lshm_mutex *m)
 	return 1;
 }
 
-/* Another owner now than in @before? Then nobody is stopped: many want it. */
-static bool changes_hands(const struct lshm_mutex *m, uint64_t before)
-{
-	uint64_t w = lshmi_load_relaxed(&m->word) & ~WAITERS;
-
-	return w == 0 || w != (before & ~WAITERS);
-}
-
 int lshmi_lock_own(
     struct lshm_region *r, struct lshm_mutex *m, const char *what)
 {
-	uint64_t before;
 	bool stuck;
 	int ret;
 
 	if (quick_lock(r, m))
 		return 0;
-	do {
-		before = lshmi_load_relaxed(&m->word);
+	/* not stuck: nobody is stopped, many want it */
+	do
 		ret = lock_slow(r, m, lshm_deadline_ms(OWN_LIMIT_MS), &stuck);
-	} while (ret == -ETIMEDOUT && (!stuck || changes_hands(m, before)));
+	while (ret == -ETIMEDOUT && !stuck);
 	if (ret == -ETIMEDOUT)
 		return lshmi_fail(EAGAIN,
 		    "the region's %s lock has been held for a second: its "
