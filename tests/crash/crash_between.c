@@ -51,6 +51,7 @@ static void child_body(struct lshm_region *region, int fd, void *arg)
 
 	UT_OK(lshm_object_open(
 	    region, "shared", "shared", sizeof(*s), (void **)&s));
+	UT_SOME(lshm_alloc(region, 8)); /* its lane, before anybody steps */
 	for (;;) {
 		if (m->before)
 			UT_TRUE(m->before(region, s) >= 0);
@@ -105,6 +106,7 @@ static void meet(const struct meeting *m)
 		crash_step(&child, never, NULL);
 	}
 	stride = 1 + n * n / ut_scale(BUDGET);
+	stride = stride < n ? stride : n - 1;
 	for (uint64_t at = 1 + ut_random(&seed) % stride; at < n;
 	     at += stride) {
 		uint64_t left = at;

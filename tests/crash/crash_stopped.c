@@ -344,7 +344,7 @@ static void needs_directory_body(struct lshm_region *region, int fd, void *arg)
 {
 	UT_OK(lshm_free(region, lshm_alloc(region, 6000)));
 	crash_mark();
-	UT_OK(lshm_object_create(region, "x", "test", 100, NULL, NULL, NULL));
+	UT_OK(lshm_object_create(region, "x", "test", 6000, NULL, NULL, NULL));
 }
 
 static void lock_holder(ut_body *body, bool dies)
@@ -536,6 +536,7 @@ static void tries_to_read_body(struct lshm_region *region, int fd, void *arg)
 	struct lshm_rwlock *lock = rwlock(region);
 	int ret;
 
+	UT_SOME(lshm_alloc(region, 6000)); /* its lane, before it is stepped */
 	crash_mark();
 	ret = lshm_rwlock_read(region, lock, LSHM_NOW);
 	ut_say(fd, (uint64_t)ret);
