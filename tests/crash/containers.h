@@ -87,8 +87,9 @@ static inline void moment_body(struct lshm_region *region, int fd, void *arg)
 	struct storm s = *m->storm;
 
 	enter(&s, region, fd);
-	/* its lane, which takes many steps */
-	UT_OK(lshm_free(region, lshm_alloc(region, 100)));
+	/* its lane, and blocks at hand: to have these takes many steps */
+	for (size_t size = 16; size <= 1024; size += 16)
+		UT_OK(lshm_free(region, lshm_alloc(region, size)));
 	crash_mark();
 	m->act(&s);
 	crash_mark();
