@@ -45,12 +45,16 @@
  *
  *   lshm_alloc()  stores the block's word
  *   lshm_free()   loads and stores the block's word, in a slab of the lane's
- *                 own; in another's, two page map entries are loaded before
+ *                 own; in another's, its head's entry is loaded before
  *
  * A cache line has 32 words. Of private memory an allocation touches two lines,
  * the class and the top of its stack; a free two more: which slab the page is
  * of, and the slab. A block that was handed out last, and is freed first, lies
  * above the top still, with its word: it need not be looked for in the slab.
+ *
+ * Of another lane's slab all that is needed follows from its head's entry, so it
+ * is kept with that, and good as long as the entry is the same: whoever holds a
+ * block there keeps the slab from being cut anew.
  */
 #include <string.h>
 
@@ -243,6 +247,31 @@ static void freed(struct lshmi_lane *lane, const struct lshmi_where *w)
 		lshmi_slabs_spill(lane, cl);
 }
 
+/* By page: what is known of slabs that are not this lane's. */
+static inline struct lshmi_other *other_of(
+    struct lshmi_lane *lane, const void *block)
+{
+	return &lane->others[lshmi_try(block) % LSHMI_OTHERS];
+}
+
+/* Know that slab the next time. */
+static void note_other(
+    struct lshmi_lane *lane, const struct lshmi_where *w, const void *block)
+{
+	const struct lshmi_cut *c = &lshmi_cuts[entry_shape(w->entry)];
+	uint16_t *words = words_of(lane->region, w->head);
+
+	*other_of(lane, block) = (struct lshmi_other){
+	    .slab = {.first = (char *)words + c->first,
+		.inverse = c->inverse,
+		.words = words,
+		.count = c->count,
+		.shift = (uint8_t)c->shift,
+		.head = (uint32_t)w->head},
+	    .entry = w->entry,
+	};
+}
+
 /* Whatever is not a draft of this lane's in a slab of its own. */
 static NOINLINE int free_slow(struct lshm_region *region, void *block)
 {
@@ -266,9 +295,28 @@ static NOINLINE int free_slow(struct lshm_region *region, void *block)
 		    "this block is a draft of another process: only its holder "
 		    "may free it");
 	lshmi_set_holder(region, &w, LSHMI_HOLDER_NONE);
-	if (w.word && entry_holder(w.entry) == lane->mark &&
-	    entry_class(w.entry) < LSHMI_CLASSES)
+	if (w.word && entry_holder(w.entry) != lane->mark)
+		note_other(lane, &w, block);
+	else if (w.word && entry_class(w.entry) < LSHMI_CLASSES)
 		freed(lane, &w);
+	return 0;
+}
+
+/* A block of another lane's slab, if that is known. */
+static NOINLINE HOT int free_other(
+    struct lshm_region *region, struct lshmi_lane *lane, void *block)
+{
+	const struct lshmi_other *o = other_of(lane, block);
+	uint16_t *word, holder;
+
+	if (UNLIKELY(!word_in(&o->slab, block, &word) ||
+		     lshmi_load_relaxed(pm(region, o->slab.head)) != o->entry))
+		return free_slow(region, block);
+	holder = lshmi_load_relaxed(word);
+	if (UNLIKELY(holder != lane->mark && holder != LSHMI_HOLDER_ATTACHED &&
+		     !ours(region, holder)))
+		return free_slow(region, block);
+	lshmi_store_release(word, LSHMI_HOLDER_NONE);
 	return 0;
 }
 
@@ -293,8 +341,9 @@ HOT int lshm_free(struct lshm_region *region, void *block)
 		cl->top = spot;
 		return 0;
 	}
-	if (UNLIKELY(!word_in(s, block, &word) ||
-		     lshmi_load_relaxed(word) != s->mark || spot > cl->full))
+	if (UNLIKELY(!word_in(s, block, &word)))
+		return free_other(region, lane, block);
+	if (UNLIKELY(lshmi_load_relaxed(word) != s->mark || spot > cl->full))
 		return free_slow(region, block);
 	lshmi_store_release(word, LSHMI_HOLDER_NONE);
 	spot->block = block;

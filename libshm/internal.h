@@ -20,6 +20,7 @@
 #define LSHMI_CLASSES 48
 #define LSHMI_SMALL   4096 /* sizes whose class is looked up */
 #define LSHMI_TRIES   4096 /* pages whose slab is looked up */
+#define LSHMI_OTHERS  64   /* pages the like, of other lanes' slabs */
 
 /* A block of a lane's slab, as the lane knows it. */
 struct lshmi_spot {
@@ -65,9 +66,19 @@ struct lshmi_class {
 	uint64_t orphans_seen;
 } __attribute__((aligned(64)));
 
+/*
+ * A slab that is another lane's: all that is known of it follows from its
+ * head's entry, and holds as long as that is what it was.
+ */
+struct lshmi_other {
+	struct lshmi_slab slab;
+	uint64_t entry;
+} __attribute__((aligned(64)));
+
 /* This process's side of a lane: used by one thread at a time. */
 struct lshmi_lane {
 	struct lshmi_class classes[LSHMI_CLASSES];
+	struct lshmi_other others[LSHMI_OTHERS]; /* by page, once seen */
 	struct lshmi_class *small[LSHMI_SMALL / 16 + 1]; /* by size */
 	struct lshmi_slab *tries[LSHMI_TRIES]; /* by page; maybe another's */
 	struct lshmi_slab no_slab;

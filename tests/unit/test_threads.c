@@ -101,6 +101,64 @@ UT_TEST(heap_blocks_freed_by_another_thread, UT_EACH)
 	lshm_region_close(region);
 }
 
+/* Blocks that one thread allocates and another one frees, all at a time. */
+struct batch {
+	struct lshm_region *region;
+	pthread_barrier_t turn;
+	void *blocks[16384];
+	size_t count;
+};
+
+static void *frees_batches(void *arg)
+{
+	struct batch *b = arg;
+
+	for (;;) {
+		pthread_barrier_wait(&b->turn);
+		if (b->count == 0)
+			return NULL;
+		for (size_t i = 0; i < b->count; i++)
+			UT_OK(lshm_free(b->region, b->blocks[i]));
+		pthread_barrier_wait(&b->turn);
+	}
+}
+
+/*
+ * What a thread knows of others' slabs: with each batch all of them are cut
+ * anew, where there were others before.
+ */
+UT_TEST(slabs_of_another_thread_change, UT_EACH)
+{
+	static const size_t sizes[] = {64, 96, 192, 16, 48, 1000, 32, 4096};
+	static struct batch b;
+	pthread_t thread;
+
+	b.region =
+	    ut_create(&(struct lshm_region_opts)LSHM_REGION_OPTS(.size = MIB));
+	pthread_barrier_init(&b.turn, NULL, 2);
+	UT_EQ(0, pthread_create(&thread, NULL, frees_batches, &b));
+	for (size_t i = 0; i < 4 * UT_COUNT(sizes); i++) {
+		size_t size = sizes[(i ^ i >> 3) % UT_COUNT(sizes)];
+		void *block;
+
+		/* nothing is left, and pages, not slabs, are free */
+		UT_NULL(lshm_alloc(b.region, MIB), "full");
+		UT_EQ(0, drafts(b.region));
+		b.count = 0;
+		while (b.count < UT_COUNT(b.blocks) &&
+		       (block = lshm_alloc(b.region, size)))
+			b.blocks[b.count++] = block;
+		pthread_barrier_wait(&b.turn);
+		pthread_barrier_wait(&b.turn);
+	}
+	b.count = 0;
+	pthread_barrier_wait(&b.turn);
+	UT_EQ(0, pthread_join(thread, NULL));
+	pthread_barrier_destroy(&b.turn);
+	UT_EQ(0, drafts(b.region));
+	lshm_region_close(b.region);
+}
+
 /* Threads that come and go: their lanes, and what they held, are not lost. */
 UT_TEST(threads_that_end, UT_EACH)
 {
