@@ -52,9 +52,9 @@
  * of, and the slab. A block that was handed out last, and is freed first, lies
  * above the top still, with its word: it need not be looked for in the slab.
  *
- * Of another lane's slab all that is needed follows from its head's entry, so it
- * is kept with that, and good as long as the entry is the same: whoever holds a
- * block there keeps the slab from being cut anew.
+ * Of another lane's slab all that is needed follows from its head's entry. That
+ * is kept with it: what is known is true as long as the entry is the same, and
+ * whoever holds a block there keeps the slab from being cut anew.
  */
 #include <string.h>
 
