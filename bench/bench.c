@@ -110,10 +110,9 @@ double bench_laps_end(struct bench_laps *l)
 	return l->done ? bench_median(l->rates, l->done) : 0;
 }
 
-void bench_must(int ret)
+void bench_failed(void)
 {
-	if (ret < 0)
-		errx(EXIT_FAILURE, "%s", lshm_error());
+	errx(EXIT_FAILURE, "%s", lshm_error());
 }
 
 /* -- the workers ---------------------------------------------------------- */

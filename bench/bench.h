@@ -90,8 +90,15 @@ double bench_laps_end(struct bench_laps *l);
 
 /* The median of @values, which get sorted. */
 double bench_median(double *values, size_t count);
-/* Leave with libshm's message if a call failed. */
-void bench_must(int ret);
+/* Leave with libshm's message. */
+void bench_failed(void) __attribute__((noreturn, cold));
+
+/* Do so if a call failed. */
+static inline void bench_must(int ret)
+{
+	if (ret < 0)
+		bench_failed();
+}
 
 /* What a polling loop does between two looks. */
 static inline void bench_look_again(const struct bench *b)

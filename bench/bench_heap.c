@@ -109,11 +109,6 @@ INLINE void *allocate(struct user *u, enum heap heap, size_t size)
 	}
 }
 
-static __attribute__((noreturn, cold)) void not_freed(void)
-{
-	errx(EXIT_FAILURE, "%s", lshm_error());
-}
-
 INLINE void release(struct user *u, enum heap heap, void *block)
 {
 	switch (heap) {
@@ -129,8 +124,7 @@ INLINE void release(struct user *u, enum heap heap, void *block)
 		bench_boost_free(u->boost, block);
 		break;
 	default:
-		if (lshm_free(u->r, block) < 0)
-			not_freed();
+		bench_must(lshm_free(u->r, block));
 	}
 }
 
