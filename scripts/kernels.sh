@@ -147,7 +147,8 @@ fetch_kernel() {
 		kernel_release=$(newest_kernel "$series")
 		[[ $kernel_release ]] ||
 			fail "apt knows no linux-headers-$series.*-cloud-amd64:" \
-				"run apt-get update, or use Debian 12"
+				"expected Debian 12 with its security updates" \
+				"in apt's sources, and apt-get update after that"
 		mapfile -t packages < <(packages_of "$kernel_release")
 		echo "    fetching Linux $kernel_release into $to" >&2
 		mkdir -p "$cache"
