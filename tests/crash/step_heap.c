@@ -154,14 +154,32 @@ STEP(free_run, UT_ONCE, .begin = alloc_large, .run = free_block,
 STEP(free_last_of_slab, UT_ONCE, .begin = leave_one, .run = free_block,
     .finish = finish_heap)
 
-static void lock_and_detach(struct world *w)
+/* Two of one slab, which is another's: it is known when the second is freed. */
+static void prepare_two(struct world *w)
+{
+	lock_with_block(w);
+	UT_OK(lshm_attach(
+	    w->region, &w->shared->mutex, &w->shared->words[0], w->block));
+	unlock(w);
+	prepare_small(w);
+}
+
+static void lock_and_detach_two(struct world *w)
 {
 	lock(w);
+	UT_OK(lshm_detach(
+	    w->region, &w->shared->mutex, &w->shared->words[0], &w->blocks[0]));
 	detach(w);
 }
 
-STEP(free_remote, UT_ONCE, .prepare = prepare_small, .begin = lock_and_detach,
-    .run = free_block, .finish = finish_field)
+static void free_two(struct world *w)
+{
+	UT_OK(lshm_free(w->region, w->blocks[0]));
+	free_block(w);
+}
+
+STEP(free_remote, UT_ONCE, .prepare = prepare_two, .begin = lock_and_detach_two,
+    .run = free_two, .finish = finish_field)
 
 /* Runs side by side are merged by the next search. */
 static void free_runs(struct world *w)
