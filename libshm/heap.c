@@ -365,15 +365,24 @@ size_t lshm_usable_size(struct lshm_region *region, const void *block)
 
 /* -- sweeping -------------------------------------------------------- */
 
+/* Of four words: is there one that is neither free nor attached? */
+#define HELD (~UINT64_C(0x0001000100010001))
+
 /* Free the words of a slab that dead lanes hold. */
 static void sweep_words(struct lshm_region *r, uint64_t head, uint64_t entry,
     const struct lshmi_cut *c, const bool *dead)
 {
-	uint16_t *words = (uint16_t *)(r->base + (head << LSHMI_PAGE_SHIFT));
+	uint16_t *words = words_of(r, head);
+	const uint64_t *quad = (const uint64_t *)words;
 
 	for (uint32_t i = 0; i < c->count; i++) {
-		uint16_t w = lshmi_load_seq(&words[i]);
+		uint16_t w;
 
+		if (i % 4 == 0 && !(lshmi_load_seq(&quad[i / 4]) & HELD)) {
+			i += 3;
+			continue;
+		}
+		w = lshmi_load_seq(&words[i]);
 		if (w < LSHMI_HOLDER_LANE ||
 		    w - LSHMI_HOLDER_LANE >= (int)r->max_lanes ||
 		    !dead[w - LSHMI_HOLDER_LANE])
