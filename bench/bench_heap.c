@@ -22,7 +22,7 @@
 #define BOOST_ONLY(...) __VA_ARGS__
 #else
 #define BOOST_ONLY(...)
-#define bench_boost_make(memory, size)
+#define bench_boost_make(memory, size) ((void)(memory))
 #define bench_boost_find(memory, size) ((void *)NULL)
 #define bench_boost_alloc(heap, n)     ((void *)NULL)
 #define bench_boost_free(heap, p)      ((void)(p))
