@@ -254,22 +254,11 @@ static inline struct lshmi_other *other_of(
 	return &lane->others[lshmi_try(block) % LSHMI_OTHERS];
 }
 
-/* Know that slab the next time. */
-static void note_other(
-    struct lshmi_lane *lane, const struct lshmi_where *w, const void *block)
+/* May this lane free a block whose word or entry says that? */
+static inline bool may_free(struct lshmi_lane *lane, uint16_t holder)
 {
-	const struct lshmi_cut *c = &lshmi_cuts[entry_shape(w->entry)];
-	uint16_t *words = words_of(lane->region, w->head);
-
-	*other_of(lane, block) = (struct lshmi_other){
-	    .slab = {.first = (char *)words + c->first,
-		.inverse = c->inverse,
-		.words = words,
-		.count = c->count,
-		.shift = (uint8_t)c->shift,
-		.head = (uint32_t)w->head},
-	    .entry = w->entry,
-	};
+	return holder == lane->mark || holder == LSHMI_HOLDER_ATTACHED ||
+	       ours(lane->region, holder);
 }
 
 /* Whatever is not a draft of this lane's in a slab of its own. */
@@ -289,14 +278,15 @@ static NOINLINE int free_slow(struct lshm_region *region, void *block)
 	holder = holder_of(&w);
 	if (holder == LSHMI_HOLDER_NONE)
 		return lshmi_no_block("this block is free already");
-	if (holder != lane->mark && holder != LSHMI_HOLDER_ATTACHED &&
-	    !ours(region, holder))
+	if (!may_free(lane, holder))
 		return lshmi_fail(EPERM,
 		    "this block is a draft of another process: only its holder "
 		    "may free it");
 	lshmi_set_holder(region, &w, LSHMI_HOLDER_NONE);
 	if (w.word && entry_holder(w.entry) != lane->mark)
-		note_other(lane, &w, block);
+		*other_of(lane, block) = (struct lshmi_other){
+		    .slab = lshmi_slab_at(region, w.head, cut_of(w.entry)),
+		    .entry = w.entry};
 	else if (w.word && entry_class(w.entry) < LSHMI_CLASSES)
 		freed(lane, &w);
 	return 0;
@@ -307,14 +297,11 @@ static NOINLINE HOT int free_other(
     struct lshm_region *region, struct lshmi_lane *lane, void *block)
 {
 	const struct lshmi_other *o = other_of(lane, block);
-	uint16_t *word, holder;
+	uint16_t *word;
 
 	if (UNLIKELY(!word_in(&o->slab, block, &word) ||
-		     lshmi_load_relaxed(pm(region, o->slab.head)) != o->entry))
-		return free_slow(region, block);
-	holder = lshmi_load_relaxed(word);
-	if (UNLIKELY(holder != lane->mark && holder != LSHMI_HOLDER_ATTACHED &&
-		     !ours(region, holder)))
+		     lshmi_load_relaxed(pm(region, o->slab.head)) != o->entry ||
+		     !may_free(lane, lshmi_load_relaxed(word))))
 		return free_slow(region, block);
 	lshmi_store_release(word, LSHMI_HOLDER_NONE);
 	return 0;

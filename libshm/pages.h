@@ -174,6 +174,22 @@ static inline uint64_t number_of(
 	return n >> (shift & 63) | n << (-shift & 63);
 }
 
+/* What lies where in the slab with this head, cut like that. */
+static inline struct lshmi_slab lshmi_slab_at(
+    struct lshm_region *r, uint64_t head, const struct lshmi_cut *c)
+{
+	uint16_t *words = words_of(r, head);
+
+	return (struct lshmi_slab){
+	    .first = (char *)words + c->first,
+	    .inverse = c->inverse,
+	    .words = words,
+	    .count = c->count,
+	    .shift = (uint8_t)c->shift,
+	    .head = (uint32_t)head,
+	};
+}
+
 /* The place of an address's page in a lane's tries. */
 static inline uint32_t lshmi_try(const void *address)
 {

@@ -207,14 +207,9 @@ static bool enlist(struct lshmi_lane *lane, struct lshmi_class *cl,
 		free(s);
 		return false;
 	}
-	s->words = words_of(lane->region, head);
-	s->first = (char *)s->words + c->first;
-	s->inverse = c->inverse;
-	s->shift = (uint8_t)c->shift;
-	s->count = c->count;
+	*s = lshmi_slab_at(lane->region, head, c);
 	s->mark = lane->mark;
 	s->class = cl;
-	s->head = (uint32_t)head;
 	s->index = cl->count;
 	cl->slabs[cl->count++] = s;
 	return true;
